@@ -1,0 +1,214 @@
+"""The nouns and the closed sets of states. Pure values: this module imports nothing of ours and does nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+RESERVED_NAMES = frozenset({"all", "latest"})
+SNAPSHOT_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Kind(StrEnum):
+    """What a run does.."""
+
+    PULL = "pull"
+    PUSH = "push"
+    MIGRATE = "migrate"
+    RETAIN = "retain"
+    CHECK = "check"
+    DRILL = "drill"
+    RESTORE = "restore"
+
+
+class Cause(StrEnum):
+    """Why a run was asked for."""
+
+    ASKED = "asked"
+    DUE = "due"
+    NOTICE = "notice"
+    FOLLOW_UP = "follow-up"
+
+
+class RunState(StrEnum):
+    """Where a run stands. Only a queued one may be joined, only a running one holds a lease."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    MISSED = "missed"
+
+
+class ReceiptState(StrEnum):
+    """What a received snapshot counts as."""
+
+    ADMITTED = "admitted"
+    QUARANTINED = "quarantined"
+    FORGOTTEN = "forgotten"
+    LEGACY = "legacy"
+
+
+class Verified(StrEnum):
+    """How far a received snapshot was inspected."""
+
+    NONE = "none"
+    STRUCTURE = "structure"
+    FULL = "full"
+
+
+def valid_name(name: str) -> bool:
+    """Whether this may be a source's name: letters, digits, `-`, `_`, 63 at most, not a reserved word."""
+    return NAME_PATTERN.fullmatch(name) is not None and name.lower() not in RESERVED_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a source answers: host name or IP literal, port, account, and the host key that it must show."""
+
+    host: str
+    port: int
+    user: str
+    host_key: str
+    ssh_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes per second that a transfer may use; None = no limit."""
+
+    upload: int | None = None
+    download: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing that is backed up, with everything that a run of it needs to know (no secrets)."""
+
+    name: str
+    address: Address
+    encryption: str = "controller"
+    endpoint: str = "always"
+    quota: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    migrate: str = "latest"
+    schedule: str = "0 * * * *"
+    timeout: float = 43200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The repository that the ledger knows for a source: its restic id and the id of our key in it."""
+
+    id: str
+    source: str
+    path: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One piece of work on one source, as the ledger tells it. Sizes in bytes, times in UTC."""
+
+    id: str
+    source: str
+    kind: Kind
+    cause: Cause
+    state: RunState
+    queued: datetime
+    outcome: Outcome | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    snapshot: str | None = None
+    files: int | None = None
+    bytes: int | None = None
+    added_bytes: int | None = None
+    stored_bytes: int | None = None
+    tunnel_bytes: int | None = None
+    warnings: int = 0
+    message: str | None = None
+    hint: str | None = None
+    clone: str | None = None
+    output: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, in seconds; None while it has not both begun and ended."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+
+@dataclass(frozen=True, slots=True)
+class RootMeta:
+    """Metadata of the backed-up folder itself, which a snapshot of its contents does not hold."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the repository says of one snapshot; every field but the id is the source's claim."""
+
+    id: str
+    claimed: datetime | None
+    host: str
+    paths: tuple[str, ...]
+    tags: tuple[str, ...]
+    files: int | None = None
+    bytes: int | None = None
+    added_bytes: int | None = None
+    stored_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The ledger's record of one snapshot as we received it. `time` is ours and the one that counts."""
+
+    id: str
+    source: str
+    run: str
+    received: datetime
+    time: datetime
+    claimed: datetime | None
+    state: ReceiptState
+    outcome: Outcome
+    verified: Verified = Verified.NONE
+    paths: tuple[str, ...] = ()
+    files: int | None = None
+    bytes: int | None = None
+    added_bytes: int | None = None
+    root: RootMeta | None = None
+    pinned: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends: a value, never an exception, across the run's border."""
+
+    outcome: Outcome
+    message: str
+    hint: str | None = None
+    snapshot: str | None = None
+    files: int | None = None
+    bytes: int | None = None
+    added_bytes: int | None = None
+    stored_bytes: int | None = None
+    tunnel_bytes: int | None = None
+    warnings: int = 0
+    output: str | None = None

@@ -1,0 +1,226 @@
+"""Run a child program: argument list, deadline, cancellation, its whole process group. The only door to processes.
+
+Never a shell, never a secret in an argument or in the environment: `secret` reaches the child through a pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbs.errors import ToolMissing, ToolTimeout
+
+SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
+STDERR_LINES = 40
+LINE_LIMIT = 1 << 20
+PR_SET_PDEATHSIG = 1
+KILL_AFTER_SECONDS = 2.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a child ended: its exit code (negative: the signal), what it printed, the tail of its complaints."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to send this process a signal when the thread that started it ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+
+
+def child_setup(parent: int, signal_number: int = signal.SIGKILL) -> Callable[[], None]:
+    """What a child does between fork and exec so that it never outlives `parent`."""
+
+    def setup() -> None:
+        die_with_parent(signal_number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return setup
+
+
+async def run(
+    argv: Sequence[str | bytes | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    secret: str | None = None,
+    inherit: Sequence[int] = (),
+    timeout: float | None = None,  # noqa: ASYNC109 - the deadline belongs to the child, not to the caller's scope
+    stdout: int | None = None,
+    on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
+) -> Finished:
+    """Run a program to its end and collect what it prints.
+
+    Args:
+        argv: The program and its arguments; an argument that contains `{secret}` gets the path of the pipe.
+        cwd: Its current folder.
+        env: Its whole environment; None = this process'.
+        stdin: Bytes for its standard input; None = nothing.
+        secret: A password, handed over through a pipe that only this child has.
+        inherit: Descriptors that the child keeps open (locks).
+        timeout: Seconds until its group is ended; None = no deadline.
+        stdout: A descriptor that receives its output instead of `Finished.stdout`.
+        on_line: Called for each line of output, which is then not collected.
+
+    Raises:
+        ToolMissing: there is no such program.
+        ToolTimeout: the deadline passed.
+
+    Cancelling ends the child's whole process group (TERM, two seconds later KILL) before it is passed on.
+    """
+    pipe = _secret_pipe(secret) if secret is not None else -1
+    command = [_with_secret(part, pipe) for part in argv]
+    keep = [*inherit, *([pipe] if pipe >= 0 else [])]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=keep,
+            start_new_session=True,
+            limit=LINE_LIMIT,
+            preexec_fn=child_setup(os.getpid()),
+        )
+    except FileNotFoundError as error:
+        raise ToolMissing(
+            f"the program {command[0]!s} is missing", "install it, or see `pbs doctor`"
+        ) from error
+    finally:
+        if pipe >= 0:
+            os.close(pipe)
+    return await _watch(process, str(command[0]), stdin, timeout, on_line)
+
+
+async def _watch(
+    process: asyncio.subprocess.Process,
+    name: str,
+    stdin: bytes | None,
+    timeout: float | None,  # noqa: ASYNC109
+    on_line: Callable[[bytes], Awaitable[None] | None] | None,
+) -> Finished:
+    complaints: deque[str] = deque(maxlen=STDERR_LINES)
+    collected: list[bytes] = []
+    try:
+        async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+            group.create_task(_feed(process.stdin, stdin), name=f"{name} stdin")
+            group.create_task(_collect(process.stdout, collected, on_line), name=f"{name} stdout")
+            group.create_task(_complain(process.stderr, complaints), name=f"{name} stderr")
+            group.create_task(process.wait(), name=f"{name} wait")
+    except TimeoutError:
+        raise ToolTimeout(
+            f"{Path(name).name} did not finish within {timeout:g} s",
+            "look at the load of this machine and its disk, then try again",
+        ) from None
+    except BaseExceptionGroup as problems:
+        raise problems.exceptions[0] from problems
+    finally:
+        await _end(process)
+    assert process.returncode is not None  # noqa: S101 - wait() has returned
+    return Finished(process.returncode, b"".join(collected), "\n".join(complaints))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the whole group if it still lives: first politely, then for good."""
+    if process.returncode is not None:
+        return
+    for number, grace in ((signal.SIGTERM, KILL_AFTER_SECONDS), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(process.wait()), grace)
+            return
+
+
+async def _feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None:
+    if stream is None or data is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+
+
+async def _collect(
+    stream: asyncio.StreamReader | None,
+    into: list[bytes],
+    on_line: Callable[[bytes], Awaitable[None] | None] | None,
+) -> None:
+    if stream is None:
+        return
+    if on_line is None:
+        while chunk := await stream.read(1 << 16):
+            into.append(chunk)
+        return
+    async for line in lines(stream):
+        result = on_line(line)
+        if result is not None:
+            await result
+
+
+async def lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Each line without its end; a line over the limit is passed over, never kept in memory whole."""
+    while True:
+        try:
+            line = await stream.readuntil(b"\n")
+        except asyncio.IncompleteReadError as end:
+            if end.partial:
+                yield end.partial
+            return
+        except asyncio.LimitOverrunError as overrun:
+            await stream.readexactly(overrun.consumed)
+            continue
+        yield line[:-1]
+
+
+async def _complain(stream: asyncio.StreamReader | None, into: deque[str]) -> None:
+    if stream is None:
+        return
+    async for line in lines(stream):
+        into.append(line[:2000].decode("utf-8", "replace"))
+
+
+def _secret_pipe(secret: str) -> int:
+    """The reading end of a pipe that holds the secret and nothing more (it fits the pipe's buffer)."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, secret.encode() + b"\n")
+    finally:
+        os.close(writing)
+    return reading
+
+
+def _with_secret(part: str | bytes | os.PathLike[str], pipe: int) -> str | bytes | os.PathLike[str]:
+    return part.replace(SECRET, f"/dev/fd/{pipe}") if isinstance(part, str) else part
+
+
+def find_tool(*names: str) -> Path | None:
+    """The first of these programs: in $PBS_TOOLS, where the installation says, in PATH, in the system's folders."""
+    folders = [os.environ.get("PBS_TOOLS", "")]
+    with contextlib.suppress(OSError):
+        folders.append((Path(sys.prefix) / "pbs-tools").read_text().strip())
+    folders += [*os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin",
+                "/usr/local/bin", "/usr/bin", "/bin"]  # fmt: skip
+    for folder in folders:
+        for name in names:
+            candidate = Path(folder, name) if folder else None
+            if candidate and candidate.is_file() and os.access(candidate, os.X_OK):
+                return candidate
+    return None
