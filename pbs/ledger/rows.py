@@ -1,0 +1,77 @@
+"""Rows to nouns and back. Pure: it never asks the database anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from pbs.model import (
+    Cause,
+    Kind,
+    Outcome,
+    Receipt,
+    ReceiptState,
+    Repository,
+    RootMeta,
+    Run,
+    RunState,
+    Verified,
+)
+
+
+def run(row: Row[Any]) -> Run:
+    """A run as its row tells it."""
+    values = {each.name: getattr(row, each.name) for each in fields(Run)}
+    values["kind"] = Kind(row.kind)
+    values["cause"] = Cause(row.cause)
+    values["state"] = RunState(row.state)
+    values["outcome"] = Outcome(row.outcome) if row.outcome else None
+    return Run(**values)
+
+
+def run_values(value: Run) -> dict[str, Any]:
+    """The columns of a run."""
+    return {each.name: getattr(value, each.name) for each in fields(Run)}
+
+
+def receipt(row: Row[Any], source: str) -> Receipt:
+    """A receipt as its row tells it."""
+    return Receipt(
+        id=row.reference,
+        source=source,
+        run=row.run,
+        received=row.received,
+        time=row.time,
+        claimed=row.claimed,
+        state=ReceiptState(row.state),
+        outcome=Outcome(row.outcome),
+        verified=Verified(row.verified),
+        paths=tuple(json.loads(row.paths)),
+        files=row.files,
+        bytes=row.bytes,
+        added_bytes=row.added_bytes,
+        root=RootMeta(**json.loads(row.root)) if row.root else None,
+        pinned=row.pinned,
+        reason=row.reason,
+    )
+
+
+def receipt_values(value: Receipt, repository: str) -> dict[str, Any]:
+    """The columns of a receipt."""
+    plain = {
+        each.name: getattr(value, each.name) for each in fields(Receipt) if each.name not in {"id", "source"}
+    }
+    return plain | {
+        "repository": repository,
+        "reference": value.id,
+        "paths": json.dumps(value.paths),
+        "root": json.dumps(asdict(value.root)) if value.root else None,
+    }
+
+
+def repository(row: Row[Any]) -> Repository:
+    """A repository as its row (joined with its source's name) tells it."""
+    return Repository(id=row.id, source=row.name, path=row.path, key=row.key)

@@ -1,0 +1,174 @@
+"""The tables, as SQLAlchemy Core knows them, and the engine that makes transactions real.
+
+Times are RFC 3339 text in UTC with a fixed width, so that text order is time order on any database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
+from sqlalchemy.types import TypeDecorator
+
+HEAD = "0001"
+BUSY_SECONDS = 30
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC as text of fixed width."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:  # noqa: ARG002 - the base class decides
+        """To text."""
+        if value is None:
+            return None
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """From text."""
+        if value is None:
+            return None
+        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+source = Table(
+    "source",
+    metadata,
+    Column("uid", String(32), primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("server", String(64), nullable=False),
+    Column("added", Moment, nullable=False),
+    Column("removed", Moment),
+)
+
+repository = Table(
+    "repository",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("source", String(32), ForeignKey("source.uid"), nullable=False, unique=True),
+    Column("engine", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("key", String(64)),
+    Column("created", Moment, nullable=False),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(120), nullable=False, unique=True),
+    Column("source", String(63), nullable=False),
+    Column("clone", String(63)),
+    Column("kind", String(16), nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("lease", String(64)),
+    Column("outcome", String(16)),
+    Column("queued", Moment, nullable=False),
+    Column("started", Moment),
+    Column("ended", Moment),
+    Column("snapshot", String(64)),
+    Column("files", Integer),
+    Column("bytes", Integer),
+    Column("added_bytes", Integer),
+    Column("stored_bytes", Integer),
+    Column("tunnel_bytes", Integer),
+    Column("warnings", Integer, nullable=False, default=0),
+    Column("message", Text),
+    Column("hint", Text),
+    Column("output", Text),
+    Index("run_by_source", "source", "seq"),
+    Index("run_by_state", "state", "source"),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("repository", String(64), ForeignKey("repository.id"), nullable=False),
+    Column("reference", String(64), nullable=False),
+    Column("run", String(120), nullable=False),
+    Column("received", Moment, nullable=False),
+    Column("time", Moment, nullable=False),
+    Column("claimed", Moment),
+    Column("state", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("verified", String(16), nullable=False),
+    Column("paths", Text, nullable=False),
+    Column("files", Integer),
+    Column("bytes", Integer),
+    Column("added_bytes", Integer),
+    Column("root", Text),
+    Column("pinned", Boolean, nullable=False, default=False),
+    Column("reason", Text),
+    UniqueConstraint("repository", "reference"),
+    Index("receipt_by_time", "repository", "time"),
+)
+
+# Where else a received snapshot lies (clones, vaults): rows, not columns.
+copy = Table(
+    "copy",
+    metadata,
+    Column("receipt", Integer, ForeignKey("receipt.seq"), primary_key=True),
+    Column("place", String(120), primary_key=True),
+    Column("verified", Moment),
+)
+
+entry = Table(
+    "event",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("time", Moment, nullable=False),
+    Column("source", String(63)),
+    Column("run", String(120)),
+    Column("name", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("event_by_source", "source", "name"),
+)
+
+
+def make_engine(path: Path) -> Engine:
+    """An engine whose transactions are what they say: those of `writer(engine)` take the write lock at once.
+
+    SQLAlchemy's defaults on SQLite open no transaction before a SELECT, so two workers would claim one run.
+    """
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A reader must not wait for writers, so only a writer takes the write lock, and takes it at once.
+        wants_to_write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_to_write else "BEGIN")
+
+    return engine
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine for transactions that write."""
+    return engine.execution_options(write=True)

@@ -1,0 +1,238 @@
+"""What the ledger knows and how it is asked. Queries say what they answer; writes are one transaction each."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
+from pbs.ledger import rows
+from pbs.ledger.queue import Queue
+from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
+from pbs.model import Outcome, Receipt, ReceiptState, Repository, Run, RunState
+
+SHORTEST_PREFIX = 8
+USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
+
+
+def schema_version(engine: Engine) -> str | None:
+    """The schema's revision; None for an empty file."""
+    try:
+        with engine.connect() as db:
+            if not inspect(db).has_table("alembic_version"):
+                return None
+            version: str | None = db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return version
+    except DatabaseError as error:
+        raise LedgerError(
+            f"the ledger cannot be read: {error.orig}", "restore it from its nightly copy"
+        ) from error
+
+
+def open_ledger(path: Path) -> Ledger:
+    """The ledger at `path`, if it is of the schema that this version writes.
+
+    Raises:
+        LedgerError: there is none.
+        SchemaMismatch: another version wrote it.
+    """
+    if not path.exists():
+        raise LedgerError(
+            f"there is no ledger at {path}", "make a home with `pbs init`, or name it with --home"
+        )
+    engine = make_engine(path)
+    version = schema_version(engine)
+    if version != HEAD:
+        engine.dispose()
+        raise SchemaMismatch(
+            f"the ledger has schema {version or 'none'}, this pbs writes {HEAD}",
+            "start `pbs serve` of this version once: it upgrades the ledger after copying it",
+        )
+    return Ledger(engine)
+
+
+class Ledger:
+    """Sources, repositories, receipts and events; `queue` holds the life of runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = writer(engine)
+        self.queue = Queue(engine)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    # sources and repositories
+
+    def add_source(self, name: str, now: datetime) -> None:
+        """Make a source known; one that was removed comes back with its repository and history."""
+        with self._writer.begin() as db:
+            known = db.execute(update(source).where(source.c.name == name).values(removed=None))
+            if known.rowcount == 0:
+                db.execute(
+                    insert(source).values(
+                        uid=uuid.uuid4().hex, name=name, server=socket.gethostname(), added=now
+                    )
+                )
+
+    def remove_source(self, name: str, now: datetime, *, purge: bool) -> None:
+        """Mark a source as removed; with `purge` its repository and receipts are forgotten as well."""
+        with self._writer.begin() as db:
+            db.execute(update(source).where(source.c.name == name).values(removed=now))
+            if purge:
+                uid = select(source.c.uid).where(source.c.name == name).scalar_subquery()
+                ids = select(repository.c.id).where(repository.c.source == uid).scalar_subquery()
+                db.execute(receipt.delete().where(receipt.c.repository == ids))
+                db.execute(repository.delete().where(repository.c.source == uid))
+
+    def sources(self) -> list[str]:
+        """The names of the sources that are not removed, sorted."""
+        with self._engine.connect() as db:
+            return list(
+                db.execute(
+                    select(source.c.name).where(source.c.removed.is_(None)).order_by(source.c.name)
+                ).scalars()
+            )
+
+    def repository(self, name: str) -> Repository | None:
+        """The repository that belongs to this source, if one was ever made."""
+        with self._engine.connect() as db:
+            row = db.execute(
+                select(repository, source.c.name).join(source).where(source.c.name == name)
+            ).first()
+        return rows.repository(row) if row is not None else None
+
+    def add_repository(self, made: Repository, now: datetime) -> None:
+        """Remember the repository of a source, for good.
+
+        Raises:
+            LedgerError: the source has one already, or is not known.
+        """
+        try:
+            with self._writer.begin() as db:
+                uid = db.execute(select(source.c.uid).where(source.c.name == made.source)).scalar()
+                db.execute(
+                    insert(repository).values(
+                        id=made.id, source=uid, engine="restic", path=made.path, key=made.key, created=now
+                    )
+                )
+        except IntegrityError as error:
+            raise LedgerError(
+                f"{made.source} already has another repository", "see `pbs source show`"
+            ) from error
+
+    # runs
+
+    def run(self, run_id: str) -> Run:
+        """One run, by its id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._engine.connect() as db:
+            row = db.execute(select(run).where(run.c.id == run_id)).first()
+        if row is None:
+            raise NotFound(f"there is no run {run_id}", "`pbs runs` lists them")
+        return rows.run(row)
+
+    def runs(self, name: str | None = None, *, limit: int = 100, ended: bool = False) -> list[Run]:
+        """The newest runs, newest first; `ended` leaves out those that are not over."""
+        query = select(run).order_by(run.c.seq.desc()).limit(limit)
+        if name is not None:
+            query = query.where(run.c.source == name)
+        if ended:
+            query = (
+                query.where(run.c.state == RunState.ENDED)
+                .order_by(None)
+                .order_by(run.c.ended.desc(), run.c.seq.desc())
+            )
+        with self._engine.connect() as db:
+            return [rows.run(row) for row in db.execute(query)]
+
+    def newest_run(self, name: str, *outcomes: Outcome) -> Run | None:
+        """The newest run of a source, of one of these outcomes where any are given."""
+        query = select(run).where(run.c.source == name).order_by(run.c.seq.desc()).limit(1)
+        if outcomes:
+            query = query.where(run.c.outcome.in_(outcomes))
+        with self._engine.connect() as db:
+            row = db.execute(query).first()
+        return rows.run(row) if row is not None else None
+
+    # receipts
+
+    def add_receipt(self, value: Receipt) -> None:
+        """Record a snapshot as received; a second time changes nothing."""
+        known = self.repository(value.source)
+        if known is None:
+            raise LedgerError(f"{value.source} has no repository in the ledger")
+        with self._writer.begin() as db:
+            there = db.execute(
+                select(receipt.c.seq).where(receipt.c.repository == known.id, receipt.c.reference == value.id)
+            ).first()
+            if there is None:
+                db.execute(insert(receipt).values(**rows.receipt_values(value, known.id)))
+
+    def receipts(self, name: str) -> list[Receipt]:
+        """Every receipt of a source, oldest first by our clock."""
+        query = (
+            select(receipt)
+            .join(repository, repository.c.id == receipt.c.repository)
+            .join(source, source.c.uid == repository.c.source)
+            .where(source.c.name == name)
+            .order_by(receipt.c.time, receipt.c.seq)
+        )
+        with self._engine.connect() as db:
+            return [rows.receipt(row, name) for row in db.execute(query)]
+
+    def usable(self, name: str) -> list[Receipt]:
+        """The receipts that answers to users are made from: admitted or imported, oldest first."""
+        return [each for each in self.receipts(name) if each.state in USABLE]
+
+    def find_receipt(self, name: str, wanted: str) -> Receipt:
+        """The usable snapshot that `wanted` names: `latest`, a full id, or a prefix of 8 or more digits.
+
+        Raises:
+            NotFound: none, or not the only one.
+        """
+        usable = self.usable(name)
+        if wanted == "latest":
+            if not usable:
+                raise NotFound(f"{name} has no snapshot yet", f"make one with `pbs pull {name}`")
+            return usable[-1]
+        if len(wanted) < SHORTEST_PREFIX:
+            raise UsageError(
+                f"{wanted!r} is too short for a snapshot id", f"give {SHORTEST_PREFIX} digits or more"
+            )
+        found = [each for each in usable if each.id.startswith(wanted)]
+        if len(found) != 1:
+            what = "no snapshot" if not found else f"{len(found)} snapshots"
+            raise NotFound(f"{name} has {what} with the id {wanted}", f"`pbs snapshots {name}` lists them")
+        return found[0]
+
+    # events
+
+    def note(
+        self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
+    ) -> None:
+        """Write down that something happened to a source (`about`), in a run (`by`)."""
+        with self._writer.begin() as db:
+            db.execute(
+                insert(entry).values(time=now, source=about, run=by, name=name, detail=json.dumps(detail))
+            )
+
+    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
+        """What was written down under this name about a source, oldest first."""
+        with self._engine.connect() as db:
+            query = (
+                select(entry.c.detail)
+                .where(entry.c.source == about, entry.c.name == name)
+                .order_by(entry.c.seq)
+            )
+            return [json.loads(text) for text in db.execute(query).scalars()]

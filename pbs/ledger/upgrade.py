@@ -1,0 +1,74 @@
+"""Brings the ledger's schema forward, under a lock, after a copy of the file. Only `init` and `serve` call it.
+
+The only door to Alembic, which costs 45 MB of memory: nothing else may import it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from pbs.errors import LedgerError, SchemaMismatch
+from pbs.files import PRIVATE_FILE, explained, locked
+from pbs.ledger.schema import make_engine, writer
+from pbs.ledger.store import schema_version
+
+_STEPS = Path(__file__).parent / "steps"
+
+
+def upgrade(path: Path, lock: Path) -> bool:
+    """Make the ledger at `path` what this version expects; True where something had to be done.
+
+    The old file stays beside it as `NAME.before-REVISION`.
+
+    Raises:
+        SchemaMismatch: the ledger was written by a newer version.
+        LedgerError: another process upgrades it, or the file is no ledger.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_STEPS))
+    script = ScriptDirectory.from_config(config)
+    head = script.get_current_head()
+    with locked(lock, what="the ledger"), explained("open the ledger", path):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE))
+        engine = make_engine(path)
+        try:
+            current = schema_version(engine)
+            if current == head:
+                return False
+            if current is not None:
+                _known(script, current)
+                _copy(path, path.with_name(f"{path.name}.before-{head}"))
+            with writer(engine).begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        finally:
+            engine.dispose()
+    return True
+
+
+def _known(script: ScriptDirectory, revision: str) -> None:
+    if revision not in {step.revision for step in script.walk_revisions()}:
+        raise SchemaMismatch(
+            f"the ledger has schema {revision}, which this version of pbs does not know",
+            "it was written by a newer pbs: install that version again",
+        )
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+        target.chmod(PRIVATE_FILE)
+    except sqlite3.Error as error:
+        raise LedgerError(
+            f"the ledger could not be copied to {target}: {error}", "nothing was changed"
+        ) from error
