@@ -253,6 +253,96 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def make_folder(path: Path, mode: int = PRIVATE_DIR) -> None:
+    """Make a folder and what is missing above it; one that is there already is fine.
+
+    Raises:
+        HomeError: where it cannot be made.
+    """
+    with explained("make the folder", path):
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def remove_file(path: Path) -> bool:
+    """Remove one name (never what a link points to); False where there is none."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_folder(path: Path) -> bool:
+    """Remove an empty folder; False where it is none, not there, or not empty."""
+    try:
+        path.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def hard_link(source: Path, name: Path) -> None:
+    """Give a file one more name.
+
+    Raises:
+        HomeError: across file systems, where there are no hard links.
+    """
+    with explained("hard-link a file of the repository (both must be on one file system)", name):
+        os.link(source, name, follow_symlinks=False)
+
+
+def symbolic_link(target: str, name: Path) -> None:
+    """Make `name` point to `target`.
+
+    Raises:
+        HomeError: where that cannot be made.
+    """
+    with explained("make the link", name):
+        name.symlink_to(target)
+
+
+def publish_folder(made: Path, name: Path) -> None:
+    """Give a finished folder its final name, so that it outlives power loss whole or is not there at all.
+
+    Raises:
+        HomeError: where something that is not an empty folder has this name.
+    """
+    with explained("give a finished folder its name", name):
+        for folder, _, _ in os.walk(made):
+            sync_folder(Path(folder))
+        made.rename(name)
+        sync_folder(name.parent)
+
+
+def set_metadata(path: Path, mode: int, owner: tuple[int, int] | None, mtime_ns: int) -> None:
+    """Set owner (None = leave it), permissions and modification time of a folder."""
+    with explained("set owner, permissions and time", path):
+        if owner is not None:
+            os.chown(path, *owner)
+        path.chmod(mode)
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+
+
+def lock_folder(path: Path) -> int | None:
+    """Lock a folder itself; the descriptor, or None where somebody holds it or it is gone.
+
+    Whoever inherits the descriptor holds the lock too.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Somebody may have removed the folder, or made another of its name, before we had the lock.
+        if path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
 class FileLock:
     """A kernel lock that ends with the last process that holds its descriptor, children included.
 

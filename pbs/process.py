@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbs.errors import ToolMissing, ToolTimeout
+from pbs.errors import PbsError, ToolError, ToolMissing, ToolTimeout
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
 STDERR_LINES = 40
@@ -41,11 +42,15 @@ def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
 
 
-def child_setup(parent: int, signal_number: int = signal.SIGKILL) -> Callable[[], None]:
-    """What a child does between fork and exec so that it never outlives `parent`."""
+def child_setup(
+    parent: int, signal_number: int = signal.SIGKILL, memory: int | None = None
+) -> Callable[[], None]:
+    """What a child does between fork and exec so that it never outlives `parent` nor takes more memory."""
 
     def setup() -> None:
         die_with_parent(signal_number)
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         if os.getppid() != parent:
             os._exit(1)
 
@@ -63,6 +68,8 @@ async def run(
     timeout: float | None = None,  # noqa: ASYNC109 - the deadline belongs to the child, not to the caller's scope
     stdout: int | None = None,
     on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
+    on_complaint: Callable[[bytes], None] | None = None,
+    memory: int | None = None,
 ) -> Finished:
     """Run a program to its end and collect what it prints.
 
@@ -76,6 +83,8 @@ async def run(
         timeout: Seconds until its group is ended; None = no deadline.
         stdout: A descriptor that receives its output instead of `Finished.stdout`.
         on_line: Called for each line of output, which is then not collected.
+        on_complaint: Called for each line of standard error as well.
+        memory: Bytes of address space that it may use.
 
     Raises:
         ToolMissing: there is no such program.
@@ -83,21 +92,38 @@ async def run(
 
     Cancelling ends the child's whole process group (TERM, two seconds later KILL) before it is passed on.
     """
+    process = await _spawn(
+        argv, cwd, env, secret, inherit, child_setup(os.getpid(), memory=memory),
+        asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        asyncio.subprocess.PIPE if stdout is None else stdout,
+    )  # fmt: skip
+    return await _watch(process, str(argv[0]), stdin, timeout, on_line, on_complaint)
+
+
+async def _spawn(
+    argv: Sequence[str | bytes | os.PathLike[str]],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    secret: str | None,
+    inherit: Sequence[int],
+    setup: Callable[[], None],
+    stdin: int,
+    stdout: int,
+) -> asyncio.subprocess.Process:
     pipe = _secret_pipe(secret) if secret is not None else -1
     command = [_with_secret(part, pipe) for part in argv]
-    keep = [*inherit, *([pipe] if pipe >= 0 else [])]
     try:
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *command,
             cwd=cwd,
             env=dict(env) if env is not None else None,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
+            stdin=stdin,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
-            pass_fds=keep,
+            pass_fds=[*inherit, *([pipe] if pipe >= 0 else [])],
             start_new_session=True,
             limit=LINE_LIMIT,
-            preexec_fn=child_setup(os.getpid()),
+            preexec_fn=setup,
         )
     except FileNotFoundError as error:
         raise ToolMissing(
@@ -106,7 +132,6 @@ async def run(
     finally:
         if pipe >= 0:
             os.close(pipe)
-    return await _watch(process, str(command[0]), stdin, timeout, on_line)
 
 
 async def _watch(
@@ -115,6 +140,7 @@ async def _watch(
     stdin: bytes | None,
     timeout: float | None,  # noqa: ASYNC109
     on_line: Callable[[bytes], Awaitable[None] | None] | None,
+    on_complaint: Callable[[bytes], None] | None,
 ) -> Finished:
     complaints: deque[str] = deque(maxlen=STDERR_LINES)
     collected: list[bytes] = []
@@ -122,7 +148,7 @@ async def _watch(
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
             group.create_task(_feed(process.stdin, stdin), name=f"{name} stdin")
             group.create_task(_collect(process.stdout, collected, on_line), name=f"{name} stdout")
-            group.create_task(_complain(process.stderr, complaints), name=f"{name} stderr")
+            group.create_task(_complain(process.stderr, complaints, on_complaint), name=f"{name} stderr")
             group.create_task(process.wait(), name=f"{name} wait")
     except TimeoutError:
         raise ToolTimeout(
@@ -190,11 +216,141 @@ async def lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield line[:-1]
 
 
-async def _complain(stream: asyncio.StreamReader | None, into: deque[str]) -> None:
+async def _complain(
+    stream: asyncio.StreamReader | None,
+    into: deque[str],
+    on_complaint: Callable[[bytes], None] | None = None,
+) -> None:
     if stream is None:
         return
     async for line in lines(stream):
         into.append(line[:2000].decode("utf-8", "replace"))
+        if on_complaint is not None:
+            on_complaint(line)
+
+
+class Child:
+    """A program that runs beside us: read its lines as they come, wait for its end, or end it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._complaints: deque[str] = deque(maxlen=STDERR_LINES)
+        self._reader = asyncio.create_task(_complain(process.stderr, self._complaints), name="child stderr")
+        self.pid = process.pid
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Each line that it prints, until it closes its output."""
+        if self._process.stdout is not None:
+            async for line in lines(self._process.stdout):
+                yield line
+
+    async def wait(self) -> Finished:
+        """Its end; what it printed went through `lines`. Cancelling leaves it running."""
+        code = await self._process.wait()
+        await asyncio.wait([self._reader])
+        return Finished(code, b"", "\n".join(self._complaints))
+
+    async def stop(self) -> Finished:
+        """End its whole group, politely, then for good, and wait for that."""
+        await _end(self._process)
+        return await self.wait()
+
+
+@contextlib.asynccontextmanager
+async def child(
+    argv: Sequence[str | bytes | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    secret: str | None = None,
+    inherit: Sequence[int] = (),
+    memory: int | None = None,
+    death_signal: int = signal.SIGKILL,
+) -> AsyncIterator[Child]:
+    """Start a program and end its whole process group when the block is left.
+
+    Args:
+        argv: As for `run`.
+        cwd: As for `run`.
+        env: As for `run`.
+        secret: As for `run`.
+        inherit: As for `run`.
+        memory: As for `run`.
+        death_signal: What the kernel sends it when this process is killed.
+
+    Raises:
+        ToolMissing: there is no such program.
+    """
+    setup = child_setup(os.getpid(), death_signal, memory)
+    process = await _spawn(argv, cwd, env, secret, inherit, setup, asyncio.subprocess.DEVNULL,
+                           asyncio.subprocess.PIPE)  # fmt: skip
+    running = Child(process)
+    try:
+        yield running
+    finally:
+        await asyncio.shield(running.stop())
+
+
+def tool_failed(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
+    """What to say of a program whose failures nobody explains better."""
+    last = finished.stderr.strip().rpartition("\n")[2]
+    return ToolError(f"{Path(os.fsdecode(argv[0])).name} failed: {last or f'exit code {finished.code}'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program with all that is the same for each call of it, so that a room can be handed one to use.
+
+    Attributes:
+        argv: The program and its first arguments.
+        env: Its whole environment.
+        secret: Its password, for the place `{secret}` in argv.
+        inherit: Lock descriptors that each child keeps open.
+        memory: Bytes of address space of each child.
+        explain: Turns a bad end into the error to raise.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    secret: str | None = field(default=None, repr=False)
+    inherit: tuple[int, ...] = ()
+    memory: int | None = None
+    explain: Callable[[Sequence[str | bytes | os.PathLike[str]], Finished], PbsError] = tool_failed
+
+    async def run(
+        self,
+        *arguments: str | bytes,
+        allow: frozenset[int] = frozenset({0}),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the deadline belongs to the child
+        stdout: int | None = None,
+        on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
+        on_complaint: Callable[[bytes], None] | None = None,
+    ) -> Finished:
+        """Run it to its end; `env` is added to its environment, an exit code outside `allow` is an error."""
+        command = [*self.argv, *arguments]
+        finished = await run(
+            command, cwd=cwd, env={**self.env, **(env or {})}, stdin=stdin, secret=self.secret,
+            inherit=self.inherit, timeout=timeout, stdout=stdout, on_line=on_line,
+            on_complaint=on_complaint, memory=self.memory,
+        )  # fmt: skip
+        if finished.code not in allow:
+            raise self.explain(command, finished)
+        return finished
+
+    def child(
+        self,
+        *arguments: str | bytes,
+        env: Mapping[str, str] | None = None,
+        death_signal: int = signal.SIGKILL,
+    ) -> contextlib.AbstractAsyncContextManager[Child]:
+        """Start it; it ends with the block."""
+        return child(
+            [*self.argv, *arguments], env={**self.env, **(env or {})}, secret=self.secret,
+            inherit=self.inherit, memory=self.memory, death_signal=death_signal,
+        )  # fmt: skip
 
 
 def _secret_pipe(secret: str) -> int:

@@ -1,0 +1,63 @@
+"""Private folders that end with their holder: for views, half-made repositories and imports.
+
+A scratch folder is its own lock. It is removed when its block ends; what a killed holder left is removed by the
+next call with the same prefix. It never removes a folder that somebody, or a child that inherited the lock, holds.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbs import files
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A private folder and the descriptor of its lock: it lives as long as somebody holds the descriptor."""
+
+    path: Path
+    descriptor: int
+
+
+@contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Scratch]:
+    """A new private folder `parent/PREFIXxxxxxxxx` for the length of a block.
+
+    Raises:
+        HomeError: where it cannot be made.
+    """
+    files.make_folder(parent)
+    sweep(parent, prefix)
+    made = _make(parent, prefix)
+    try:
+        yield made
+    finally:
+        files.remove_tree(made.path)
+        os.close(made.descriptor)
+
+
+def _make(parent: Path, prefix: str) -> Scratch:
+    while True:
+        path = parent / f"{prefix}{secrets.token_hex(4)}"
+        files.make_folder(path)
+        # A sweep of somebody else may take it before we have the lock: then try another name.
+        descriptor = files.lock_folder(path)
+        if descriptor is not None:
+            return Scratch(path, descriptor)
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove the scratch folders of this prefix whose holders are gone."""
+    for path in parent.glob(f"{glob.escape(prefix)}????????"):
+        descriptor = files.lock_folder(path)
+        if descriptor is not None:
+            try:
+                files.remove_tree(path)
+            finally:
+                os.close(descriptor)
