@@ -248,6 +248,16 @@ def append_line(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
+def tree_bytes(path: Path) -> int:
+    """The bytes of all files below a folder; 0 where there is none."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - a repository has many files
+    return total
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours and all below it; nothing there is fine."""
     shutil.rmtree(path, ignore_errors=True)

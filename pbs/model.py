@@ -110,6 +110,18 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What concerns the server as a whole. `listen` is host and port, None for the socket alone."""
+
+    listen: tuple[str, int] | None = ("127.0.0.1", 8484)
+    base_url: str = "http://127.0.0.1:8484"
+    workers: int = 2
+    max_runs: int = 4
+    run_dir: str = "var/run"
+    open: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """The repository that the ledger knows for a source: its restic id and the id of our key in it."""
 

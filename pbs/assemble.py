@@ -1,0 +1,169 @@
+"""Where the tools are put together for one source: the place where mypy proves that they fit the Protocols of a run.
+
+It wires; it decides nothing and does nothing by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from pbs import legacy, repository, tunnel
+from pbs.clock import Clock
+from pbs.endpoint import Endpoint, Supervisor
+from pbs.errors import RepositoryMissing, RepositoryReplaced
+from pbs.files import Home, explained
+from pbs.journal import FileJournal
+from pbs.ledger import Ledger
+from pbs.model import Repository, Run, Snapshot, Source
+from pbs.runs.ports import Event, Line
+from pbs.runs.report import Report
+from pbs.runs.work import Work
+
+
+def password_of(home: Home, name: str) -> str | None:
+    """The password of a source's repository; None where it has none.
+
+    Raises:
+        HomeError: there is one and it cannot be read.
+    """
+    path = home.password(name)
+    with explained("read the repository password", path):
+        return path.read_text().strip() if path.exists() else None
+
+
+def handle_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> repository.Handle:
+    """What opens the repository that the ledger knows for a source. Needs no configuration."""
+    return repository.Handle(
+        path=home.root / known.path,
+        password=password_of(home, known.source),
+        cache=home.cache,
+        key=known.key,
+        inherit=inherit,
+    )
+
+
+class KnownRepository:
+    """The repository of one source as a run sees it: the one that the ledger knows, or an error."""
+
+    def __init__(self, home: Home, ledger: Ledger, name: str, inherit: tuple[int, ...]) -> None:
+        known = ledger.repository(name)
+        if known is None:
+            raise RepositoryMissing(
+                f"{name} has no repository yet", f"`pbs source add {name} …` makes it, `pbs reload` as well"
+            )
+        self._known = known
+        self.handle = handle_of(home, known, inherit)
+
+    @property
+    def key(self) -> str | None:
+        """The id of our own key."""
+        return self._known.key
+
+    async def verify(self) -> None:
+        """Raise unless the repository that the ledger knows lies in its place and our key opens it.
+
+        Raises:
+            RepositoryMissing, RepositoryReplaced: a disk that is not mounted must not start a second history.
+        """
+        path = self.handle.path
+        if not (path / "config").exists():
+            raise RepositoryMissing(
+                f"the repository of {self._known.source} is not at {path}",
+                "is its disk mounted? It is never made anew while the ledger knows it",
+            )
+        found = await repository.identity(self.handle)
+        if found != self._known.id:
+            raise RepositoryReplaced(
+                f"the repository at {path} is another one ({found[:8]}) than the ledger knows ({self._known.id[:8]})",
+                "put the right one back; to begin anew, remove the source with --purge and add it again",
+            )
+
+    def inventory(self) -> repository.Inventory:
+        """What lies there now."""
+        return repository.inventory(self.handle.path)
+
+    async def snapshot(self, snapshot_id: str) -> Snapshot:
+        """What the repository says of one snapshot."""
+        return await repository.snapshot(self.handle, snapshot_id)
+
+    def clear_locks(self) -> int:
+        """Remove the locks that a source left; only while nobody but us can reach the repository."""
+        return repository.clear_locks(self.handle.path)
+
+    def password(self) -> str | None:
+        """What opens it."""
+        return self.handle.password
+
+    def free_bytes(self) -> int:
+        """Free space of its file system."""
+        status = os.statvfs(self.handle.path)
+        return status.f_bavail * status.f_frsize
+
+
+class LegacyTree:
+    """The rdiff-backup tree of one source, imported into its repository."""
+
+    def __init__(self, home: Home, source: Source, handle: repository.Handle) -> None:
+        self._path = home.legacy(source.name)
+        self._work = home.work(source.name)
+        self._source = source
+        self._handle = handle
+
+    def present(self) -> bool:
+        """Whether there is something to import."""
+        return legacy.find(self._path) is not None
+
+    async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
+        """Make a snapshot of the tree's newest state."""
+        tree = legacy.find(self._path)
+        assert tree is not None  # noqa: S101 - present() was asked
+        return await legacy.import_newest(
+            tree, self._handle, source=self._source.name, run=run.id, work=self._work, progress=report
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every run of a service shares."""
+
+    home: Home
+    ledger: Ledger
+    supervisor: Supervisor
+    clock: Clock
+
+
+def endpoint_of(tools: Tools, source: Source) -> Endpoint:
+    """The append-only door of a source."""
+    return Endpoint(tools.home, source, tools.supervisor, tools.clock)
+
+
+def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...]) -> Work:
+    """Everything that one run may touch.
+
+    Raises:
+        PbsError: the source has no repository or a tool is missing.
+    """
+    home, ledger = tools.home, tools.ledger
+    known = KnownRepository(home, ledger, source.name, inherit)
+    journal = FileJournal(home.run_log(source.name, run.id), tools.clock)
+    usable = ledger.usable(source.name)
+    line: Callable[[], AbstractAsyncContextManager[Line]] = partial(
+        tunnel.connect, source.address, tools.clock
+    )
+    return Work(
+        run=run,
+        source=source,
+        clock=tools.clock,
+        journal=journal,
+        report=Report(journal, usable[-1] if usable else None),
+        records=ledger,
+        repository=known,
+        endpoint=endpoint_of(tools, source),
+        legacy=LegacyTree(home, source, known.handle),
+        connect=line,
+    )

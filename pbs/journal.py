@@ -1,0 +1,76 @@
+"""The log of one run: JSON lines, written by the worker, followed by anybody. It is a view for people, never the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pbs.clock import Clock, stamp
+from pbs.files import append_line, explained
+from pbs.model import Run
+
+SIZE_LIMIT = 64 << 20
+
+
+class FileJournal:
+    """Writes a run's log."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        with explained("make the folder of the run's log", path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
+        self._clock = clock
+        self._written = 0
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Add one event. A full disk loses lines of the log, never the run."""
+        line = json.dumps(
+            {"time": stamp(self._clock.now()), "event": event, **fields}, ensure_ascii=True
+        ).encode()
+        self._written += len(line)
+        if self._written < SIZE_LIMIT:
+            with contextlib.suppress(OSError):
+                append_line(self._path, line)
+
+
+class Follower:
+    """Reads a run's log from its beginning and goes on where it stopped; torn or foreign lines are passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """The events that came since the last call."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        yield event
+
+
+def find_log(logs: Path, run_id: str) -> Path | None:
+    """Where the log of a run lies, by its id alone: works with a lost ledger too."""
+    for folder in logs.iterdir() if logs.is_dir() else ():
+        candidate = folder / f"{run_id}.jsonl"
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def log_of(home_log: Path, run: Run) -> Path:
+    """The path of a run's log."""
+    return home_log / "runs" / run.source / f"{run.id}.jsonl"

@@ -1,0 +1,73 @@
+"""From a claimed run to its outcome: the one border where an error becomes a value.
+
+It never retries and never decides what a run does; `act` is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from pbs.clock import stamp
+from pbs.errors import PbsError
+from pbs.model import Ending, Kind, Outcome
+from pbs.runs.migrate import migrate, wanted
+from pbs.runs.pull import pull
+from pbs.runs.work import Work
+
+ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {Kind.PULL: pull, Kind.MIGRATE: migrate}
+
+
+def imports_first(work: Work) -> bool:
+    """Whether an import must come before this run."""
+    return work.run.kind is Kind.PULL and wanted(work)
+
+
+async def conduct(work: Work) -> Ending:
+    """Carry out a run; whatever happens, it ends with an outcome.
+
+    Cancelling gives `interrupted`: the caller still has to write it, and then to pass the cancellation on.
+    """
+    work.journal.write("begin", run=work.run.id, kind=work.run.kind, cause=work.run.cause)
+    ending = await _bounded(work)
+    if ending.output is None:
+        ending = replace(
+            ending,
+            output=work.report.text(),
+            warnings=work.report.warnings,
+            tunnel_bytes=work.report.tunnel_bytes,
+        )
+    work.journal.write(
+        "ended", outcome=ending.outcome, message=ending.message, hint=ending.hint, at=stamp(work.clock.now())
+    )
+    return ending
+
+
+async def _bounded(work: Work) -> Ending:
+    act = ACTIONS.get(work.run.kind)
+    if act is None:
+        return Ending(
+            Outcome.FAILED, f"this version cannot carry out a {work.run.kind} run", "ask for another kind"
+        )
+    try:
+        async with asyncio.timeout(work.source.timeout):
+            return await act(work)
+    except PbsError as error:
+        return Ending(error.outcome, error.message, error.hint)
+    except TimeoutError:
+        return Ending(
+            Outcome.FAILED,
+            f"the run took longer than its {work.source.timeout:g} s and was stopped",
+            "raise `timeout` of the source, or see what slows it down; what arrived is used by the next run",
+        )
+    except asyncio.CancelledError:
+        return Ending(
+            Outcome.INTERRUPTED,
+            "the service was stopped while the run went on",
+            "the next run sends what is missing",
+        )
+    except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not leave a run without an outcome
+        return Ending(
+            Outcome.FAILED, f"a fault of pbs itself: {type(error).__name__}: {error}", "please report it"
+        )

@@ -1,0 +1,157 @@
+"""What a run needs from the tools, as Protocols. The real ones are handed in by `pbs.worker`; mypy proves there that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pbs.model import Receipt, Run, Snapshot
+
+Event = dict[str, Any]
+
+
+class Journal(Protocol):
+    """The run's log."""
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Add one event, with the time by our clock."""
+        ...
+
+
+class Inventory(Protocol):
+    """The names of what lies in a repository; nothing of it has been read."""
+
+    @property
+    def snapshots(self) -> frozenset[str]:
+        """Ids of snapshots."""
+        ...
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Ids of keys."""
+        ...
+
+
+class Repository(Protocol):
+    """The repository of one source, seen from inside."""
+
+    @property
+    def key(self) -> str | None:
+        """The id of our own key."""
+        ...
+
+    async def verify(self) -> None:
+        """Raise unless it lies where it should and is the one that the ledger knows."""
+        ...
+
+    def inventory(self) -> Inventory:
+        """What lies there now."""
+        ...
+
+    async def snapshot(self, snapshot_id: str) -> Snapshot:
+        """What the repository says of one snapshot."""
+        ...
+
+    def clear_locks(self) -> int:
+        """Remove the locks that a source left; only while nobody but us can reach the repository."""
+        ...
+
+    def password(self) -> str | None:
+        """What opens it; None where it has none."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Free space of its file system."""
+        ...
+
+
+class Endpoint(Protocol):
+    """The append-only door of the source."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        ...
+
+    async def open(self) -> None:
+        """Have it answer."""
+        ...
+
+    async def shut(self) -> None:
+        """Have nobody answer."""
+        ...
+
+
+class Talk(Protocol):
+    """One word's conversation with the agent."""
+
+    hello: Event
+    end: Event | None
+
+    async def ask(self, request: Event) -> None:
+        """Send the request."""
+        ...
+
+    def events(self) -> AsyncIterator[Event]:
+        """What it reports until its end."""
+        ...
+
+
+class Counter(Protocol):
+    """What went through a lent socket, in bytes."""
+
+    received: int
+    sent: int
+
+
+class Line(Protocol):
+    """The connection to the source."""
+
+    async def say(self, word: str) -> AbstractAsyncContextManager[Talk]:
+        """Have the agent started with one word."""
+        ...
+
+    def lend(self, listen: str, target: Path) -> AbstractAsyncContextManager[Counter]:
+        """Let the source reach `target` at its path `listen`."""
+        ...
+
+
+class Records(Protocol):
+    """What a run reads from the ledger and leaves in it."""
+
+    def receipts(self, name: str) -> list[Receipt]:
+        """Every receipt of the source, oldest first."""
+        ...
+
+    def usable(self, name: str) -> list[Receipt]:
+        """The admitted and imported ones, oldest first."""
+        ...
+
+    def add_receipt(self, value: Receipt) -> None:
+        """Record a snapshot as received."""
+        ...
+
+    def note(
+        self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
+    ) -> None:
+        """Write down that something happened."""
+        ...
+
+    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
+        """What was written down under this name."""
+        ...
+
+
+class Legacy(Protocol):
+    """The rdiff-backup tree of the source, if there is one."""
+
+    def present(self) -> bool:
+        """Whether there is something to import."""
+        ...
+
+    async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
+        """Make a snapshot of its newest state: the snapshot's id, the increment's time."""
+        ...

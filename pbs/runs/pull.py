@@ -1,0 +1,241 @@
+"""A pull: open the door, connect, have the agent back up through it, shut the door, admit what came.
+
+Each step leaves word in the run's log before it acts. Recovery from a death at any point is the ordinary start
+of the next pull; nothing here relies on being allowed to finish.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from pbs.errors import AgentBusy, AgentMissing, AgentRefused, PbsError, TunnelBroken
+from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
+from pbs.runs import admission
+from pbs.runs.ports import Event, Line, Talk
+from pbs.runs.report import Report, whole_number
+from pbs.runs.work import Work
+
+PROTOCOL = 1
+SOCKET_PATH_LIMIT = 107
+BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
+DISK_FULL_BYTES = 64 << 20
+
+
+async def pull(work: Work) -> Ending:
+    """Carry out one pull and say how it ended.
+
+    Raises:
+        PbsError: whatever kept it from ending well; the run's border makes an outcome of it.
+    """
+    work.journal.write("stage", stage="repository")
+    await work.repository.verify()
+    left = await admission.sweep(work)
+    if left:
+        work.report.remark(
+            f"{left} snapshot(s) of an earlier run that broke off were found; they were not admitted"
+        )
+    work.journal.write("stage", stage="endpoint")
+    await work.endpoint.open()
+    try:
+        end = await _transfer(work)
+    finally:
+        work.journal.write("stage", stage="shut")
+        await work.endpoint.shut()
+    work.journal.write("stage", stage="admission")
+    return await _conclude(work, end)
+
+
+def _total(work: Work) -> Receipt | None:
+    """The newest snapshot, whose size foretells this one's."""
+    usable = work.records.usable(work.source.name)
+    return usable[-1] if usable else None
+
+
+async def _transfer(work: Work) -> Event:
+    """Everything that happens while the source can reach its endpoint. Returns the agent's `end`."""
+    work.journal.write("stage", stage="connect", host=work.source.address.host, port=work.source.address.port)
+    async with work.connect() as line:
+        work.journal.write("stage", stage="ping")
+        folder = await _ping(work, line)
+        listen = socket_path(folder)
+        work.journal.write("stage", stage="forward")
+        async with line.lend(listen, work.endpoint.socket) as counter:
+            try:
+                return await _backup(work, line, listen)
+            finally:
+                work.report.tunnel_bytes = counter.received
+
+
+def socket_path(folder: str) -> str:
+    """A name for this run's socket in the folder that the agent names: never used before, so never stale.
+
+    Raises:
+        AgentRefused: the folder makes no sense.
+    """
+    listen = f"{folder.rstrip('/')}/{secrets.token_hex(6)}.sock"
+    if not folder.startswith("/") or "\0" in folder or "\n" in folder:
+        raise AgentRefused(
+            "the agent names no absolute folder for its socket", "see `sockets` in its profile"
+        )
+    if len(listen.encode("utf-8", "surrogateescape")) > SOCKET_PATH_LIMIT:
+        raise AgentRefused(
+            f"the agent's socket folder is too long for a socket ({len(folder)} bytes)",
+            "set `sockets` in the agent's profile to a short folder",
+        )
+    return listen
+
+
+async def _ping(work: Work, line: Line) -> str:
+    async with await line.say("ping") as talk:
+        async for _ in talk.events():
+            pass
+    work.journal.write("hello", **_facts(talk.hello))
+    _check_end(talk, work.source.name)
+    if talk.hello.get("protocol") != PROTOCOL:
+        raise AgentMissing(
+            f"the agent speaks protocol {talk.hello.get('protocol')!r}, this server speaks {PROTOCOL}",
+            "install the agent that `pbs agent bundle` writes",
+        )
+    folder = talk.hello.get("socket_folder")
+    if not isinstance(folder, str):
+        raise AgentRefused("the agent names no folder for its socket", "see `sockets` in its profile")
+    return folder
+
+
+def _facts(hello: Event) -> Event:
+    wanted = ("agent", "restic", "protocol", "profile", "free_bytes", "restore")
+    return {name: hello[name] for name in wanted if isinstance(hello.get(name), (str, int, bool, type(None)))}
+
+
+async def _backup(work: Work, line: Line, listen: str) -> Event:
+    request = backup_request(work, listen)
+    work.journal.write("stage", stage="backup", parent=request["parent"])
+    async with await line.say("backup") as talk:
+        await talk.ask(request)
+        async for event in talk.events():
+            work.report.take(event)
+        assert talk.end is not None  # noqa: S101 - events() ends with it or raises
+        return talk.end
+
+
+def backup_request(work: Work, listen: str) -> Event:
+    """What the agent is asked to do. Its parent is named by us, from the receipts, never found by restic."""
+    parent = _total(work)
+    limits = work.source.limits
+    return {
+        "protocol": PROTOCOL,
+        "run": work.run.id,
+        "socket": listen,
+        "password": work.repository.password(),
+        "source": work.source.name,
+        "tags": [f"source={work.source.name}", f"run={work.run.id}"],
+        "parent": parent.id if parent else None,
+        "force": False,
+        "scan": parent is None or parent.bytes is None,
+        # An import has other inode numbers and change times than the source: only sizes and times are compared.
+        "ignore": ["inode", "ctime"] if parent and parent.state is ReceiptState.LEGACY else [],
+        "limits": {"upload": limits.upload, "download": limits.download},
+    }
+
+
+def _check_end(talk: Talk, name: str) -> None:
+    """Turn an agent's unhappy end into the error that says what to do.
+
+    Raises:
+        AgentRefused, AgentBusy, AgentMissing, TunnelBroken: by its exit code.
+    """
+    end = talk.end or {}
+    status = whole_number(end.get("exit"))
+    if status in (0, None, 3) and end.get("outcome") in ("ok", "partial"):
+        return
+    raise _end_error(end, status, name)
+
+
+def _end_error(end: Event, status: int | None, name: str) -> PbsError:
+    message = Report.words(end.get("message")) or "the agent gives no reason"
+    if status in REFUSED or end.get("outcome") == "refused":
+        return AgentRefused(
+            f"the agent on {name} refuses: {message}", "its profile on the source decides what it does"
+        )
+    if status == BUSY:
+        return AgentBusy(f"the agent on {name} is busy: {message}", "wait for the other run to end")
+    if status == NO_TOOL:
+        return AgentMissing(
+            f"the agent on {name} lacks a tool: {message}",
+            "`pbs agent bundle` writes the agent with a restic that works",
+        )
+    return TunnelBroken(f"the agent on {name} failed: {message}", None)
+
+
+async def _conclude(work: Work, end: Event) -> Ending:
+    """The door is shut: see what came, and say how the run ended."""
+    cleared = work.repository.clear_locks()
+    if cleared:
+        work.journal.write("locks-cleared", count=cleared)
+    outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(str(end.get("outcome")))
+    promised = end.get("snapshot") if outcome is not None else None
+    snapshot, remarks = await admission.admit(
+        work,
+        promised if isinstance(promised, str) else None,
+        outcome or Outcome.FAILED,
+        root_meta(end.get("root")),
+    )
+    for remark in remarks:
+        work.report.remark(remark)
+    if outcome is None:
+        raise _failure(work, end)
+    if snapshot is None:
+        raise AgentRefused("the agent claims success but names no snapshot", "look at that machine")
+    unreadable = whole_number(end.get("unreadable")) or 0
+    if outcome is Outcome.OK and (unreadable or work.report.unreadable):
+        outcome = Outcome.PARTIAL
+    return _ending(work.report, snapshot, outcome, max(unreadable, work.report.unreadable))
+
+
+def _failure(work: Work, end: Event) -> PbsError:
+    error = _end_error(end, whole_number(end.get("exit")), work.source.name)
+    if work.repository.free_bytes() < DISK_FULL_BYTES:
+        error.hint = (
+            "the disk of this server is full: free some space, then pull again; what arrived is not lost"
+        )
+    return error
+
+
+def _ending(report: Report, snapshot: Snapshot, outcome: Outcome, unreadable: int) -> Ending:
+    if outcome is Outcome.PARTIAL:
+        message = f"{unreadable} file(s) or folder(s) could not be read on the source"
+        hint = "the log lists them; let the agent's account read them or exclude them in its profile"
+    else:
+        message, hint = "every file was read", None
+    if report.remarks:
+        message = f"{message}; {'; '.join(report.remarks)}"
+    return Ending(
+        outcome,
+        message,
+        hint,
+        snapshot=snapshot.id,
+        files=snapshot.files if snapshot.files is not None else report.summary("total_files_processed"),
+        bytes=snapshot.bytes if snapshot.bytes is not None else report.summary("total_bytes_processed"),
+        added_bytes=snapshot.added_bytes
+        if snapshot.added_bytes is not None
+        else report.summary("data_added"),
+        stored_bytes=snapshot.stored_bytes
+        if snapshot.stored_bytes is not None
+        else report.summary("data_added_packed"),
+        tunnel_bytes=report.tunnel_bytes,
+        warnings=report.warnings + len(report.remarks),
+        output=report.text(),
+    )
+
+
+def root_meta(value: Any) -> RootMeta | None:
+    """The metadata of the backed-up folder itself as the agent tells it; None where it makes no sense."""
+    if not isinstance(value, dict):
+        return None
+    numbers = [whole_number(value.get(field)) for field in ("mode", "uid", "gid")]
+    mtime = value.get("mtime_ns")
+    if any(number is None for number in numbers) or not isinstance(mtime, int) or abs(mtime) >= 1 << 63:
+        return None
+    mode, uid, gid = (number or 0 for number in numbers)
+    return RootMeta(mode & 0o7777, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, mtime)

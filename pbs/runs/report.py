@@ -1,0 +1,111 @@
+"""What an agent reports in a run, bounded and cleaned: into the run's log, and what is worth repeating kept.
+
+Nothing that is said here decides anything; every string is taken as hostile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pbs.model import Receipt
+from pbs.runs.ports import Event, Journal
+from pbs.text import clean_line
+
+MOST_WARNINGS_LOGGED = 1000
+MOST_LINES_KEPT = 200
+PATH_LIMIT = 4096
+
+
+def whole_number(value: Any) -> int | None:
+    """A count that fits a database; None for anything else."""
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return value if fits else None
+
+
+class Report:
+    """Collects one run's events."""
+
+    def __init__(self, journal: Journal, expected: Receipt | None) -> None:
+        self._journal = journal
+        self._expected = expected
+        self._lines: list[str] = []
+        self._summary: Event = {}
+        self.remarks: list[str] = []
+        self.warnings = 0
+        self.unreadable = 0
+        self.tunnel_bytes = 0
+
+    @staticmethod
+    def words(value: Any) -> str:
+        """A hostile string as one line that may be shown; anything else is empty."""
+        return clean_line(value, 1000) if isinstance(value, str) else ""
+
+    def take(self, event: Event) -> None:
+        """Record one event of the agent."""
+        match event.get("event"):
+            case "progress":
+                self._journal.write("progress", **self._progress(event))
+            case "warning":
+                self._warning(event)
+            case "summary":
+                self._summary = {
+                    name: whole_number(value) for name, value in event.items() if name != "event"
+                }
+                self._journal.write("summary", **self._summary)
+            case "log":
+                self._line(self.words(event.get("text")))
+                self._journal.write("log", text=self.words(event.get("text")))
+            case other:
+                self._journal.write("unknown", name=self.words(other))
+
+    def remark(self, text: str) -> None:
+        """Something that we noticed ourselves and that a person should read first."""
+        self.remarks.append(text)
+        self._journal.write("remark", text=text)
+
+    def summary(self, field: str) -> int | None:
+        """One of restic's own counts, as the agent repeats it."""
+        return whole_number(self._summary.get(field))
+
+    def text(self) -> str:
+        """The run's output for people: what could not be read first, then the rest."""
+        left_out = self.warnings - sum(line.startswith("cannot read ") for line in self._lines)
+        return "\n".join(
+            [*self._lines, *([f"… and {left_out} more that could not be read"] if left_out > 0 else [])]
+        )
+
+    def _line(self, text: str) -> None:
+        if text and len(self._lines) < MOST_LINES_KEPT:
+            self._lines.append(text)
+
+    def _warning(self, event: Event) -> None:
+        self.warnings += 1
+        self.unreadable += 1
+        path = clean_line(str(event.get("path") or "?"), PATH_LIMIT)
+        reason = self.words(event.get("reason"))
+        self._line(f"cannot read {path}: {reason}")
+        if self.warnings <= MOST_WARNINGS_LOGGED:
+            raw = event.get("path_b64")
+            more = {"path_b64": raw[:PATH_LIMIT]} if isinstance(raw, str) else {}
+            self._journal.write("warning", path=path, reason=reason, **more)
+
+    def _progress(self, event: Event) -> Event:
+        numbers = {
+            name: whole_number(event.get(name))
+            for name in ("files", "bytes", "total_files", "total_bytes", "seconds_left")
+        }
+        percent = event.get("percent")
+        known = isinstance(percent, (int, float)) and 0 <= percent <= 100
+        if self._expected is not None and not numbers["total_bytes"] and self._expected.bytes:
+            # Nobody counted beforehand: the last snapshot's size is the best guess, and never a promise.
+            done = numbers["bytes"] or 0
+            total = max(self._expected.bytes, done)
+            numbers["total_bytes"] = total
+            percent, known = min(99.0, 100.0 * done / total), True
+        current = event.get("current")
+        names = [clean_line(str(name), 200) for name in current[:2]] if isinstance(current, list) else []
+        return {
+            "percent": round(float(percent), 1) if known and percent is not None else None,
+            **numbers,
+            "current": names,
+        }

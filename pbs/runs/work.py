@@ -1,0 +1,28 @@
+"""Everything that one run may touch, in one value. It does nothing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from pbs.clock import Clock
+from pbs.model import Run, Source
+from pbs.runs.ports import Endpoint, Journal, Legacy, Line, Records, Repository
+from pbs.runs.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run is about, the tools it is handed, and the report that it fills."""
+
+    run: Run
+    source: Source
+    clock: Clock
+    journal: Journal
+    report: Report
+    records: Records
+    repository: Repository
+    endpoint: Endpoint
+    legacy: Legacy
+    connect: Callable[[], AbstractAsyncContextManager[Line]]

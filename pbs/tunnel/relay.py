@@ -1,0 +1,164 @@
+"""Relays the source's connections to its endpoint: counts the bytes, bounds the connections, holds back the faster side.
+
+It never looks into what it relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+# restic opens five connections by default and some more for a moment.
+MOST_CONNECTIONS = 32
+
+
+@dataclass(slots=True)
+class Relay:
+    """One forwarded socket. `received` and `sent` count bytes from and to the source."""
+
+    target: Path
+    received: int = 0
+    sent: int = 0
+    refused: int = 0
+    _open: set[FarSide] = field(default_factory=set)
+
+    async def accept(self) -> FarSide:
+        """Called for each connection that the source opens.
+
+        Raises:
+            asyncssh.ChannelOpenError: too many are open, or the endpoint does not answer.
+        """
+        if len(self._open) >= MOST_CONNECTIONS:
+            self.refused += 1
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many connections")
+        far = FarSide(self)
+        self._open.add(far)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: far.near, str(self.target))
+        except OSError as error:
+            self._open.discard(far)
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_CONNECT_FAILED, "the endpoint does not answer"
+            ) from error
+        return far
+
+    def gone(self, far: FarSide) -> None:
+        """A connection ended."""
+        self._open.discard(far)
+
+
+class FarSide(asyncssh.SSHUNIXSession[bytes]):
+    """The source's end of one connection."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self.near = NearSide(self)
+        self.channel: asyncssh.SSHUNIXChannel[bytes] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:
+        """The channel is open."""
+        self.channel = chan
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002 - the base class decides
+        """Bytes from the source, on to the endpoint."""
+        self._relay.received += len(data)
+        self.near.write(data)
+
+    def eof_received(self) -> bool:
+        """The source has said all; the answer may still be on its way."""
+        self.near.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        """The source takes no more for now."""
+        self.near.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The source takes more again."""
+        self.near.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The channel is gone."""
+        self.channel = None
+        self.near.close()
+        self._relay.gone(self)
+
+    def deliver(self, data: bytes) -> None:
+        """Bytes of the endpoint, on to the source."""
+        if self.channel is not None:
+            self._relay.sent += len(data)
+            self.channel.write(data)
+
+    def finish(self) -> None:
+        """The endpoint has said all."""
+        if self.channel is not None and not self.channel.is_closing():
+            self.channel.write_eof()
+
+    def drop(self) -> None:
+        """The endpoint's connection is gone."""
+        if self.channel is not None:
+            self.channel.close()
+
+
+class NearSide(asyncio.Protocol):
+    """The endpoint's end of one connection."""
+
+    def __init__(self, far: FarSide) -> None:
+        self._far = far
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The endpoint answered."""
+        self._transport = transport  # type: ignore[assignment]  # a stream transport, since this is a Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the endpoint."""
+        self._far.deliver(data)
+
+    def eof_received(self) -> bool:
+        """The endpoint has said all; keep the other direction."""
+        self._far.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        """The endpoint takes no more for now."""
+        if self._far.channel is not None:
+            self._far.channel.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The endpoint takes more again."""
+        if self._far.channel is not None:
+            self._far.channel.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The endpoint's connection is gone."""
+        self._transport = None
+        self._far.drop()
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the endpoint."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Nothing more for the endpoint."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        """Hold the endpoint back."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Let the endpoint go on."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """End it."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,198 @@
+"""One word said to an agent and what it answers: JSON lines, `hello` first and `end` last, each bounded.
+
+It never trusts an answer further than its shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+import asyncssh
+
+from pbs.clock import Clock
+from pbs.errors import AgentMissing, TunnelBroken
+from pbs.text import clean_line
+
+LINE_LIMIT = 1 << 16
+TOTAL_LIMIT = 1 << 28
+COMPLAINT_LINES = 20
+HEARTBEAT_SECONDS = 15.0
+HELLO_SECONDS = 30.0
+SILENCE_SECONDS = 900.0
+GONE_SECONDS = 15.0
+
+Event = dict[str, Any]
+
+
+class Talk:
+    """The conversation about one word, as an async context manager; leaving it ends the agent's standard input."""
+
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes], clock: Clock) -> None:
+        self._process = process
+        self._clock = clock
+        self._complaints: deque[str] = deque(maxlen=COMPLAINT_LINES)
+        self._lines = self._read_lines()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.hello: Event = {}
+        self.end: Event | None = None
+
+    async def __aenter__(self) -> Talk:
+        """Read the agent's greeting.
+
+        Raises:
+            AgentMissing: what answers is not the agent.
+        """
+        self._tasks.append(asyncio.create_task(self._listen_to_complaints(), name="agent stderr"))
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                first = await anext(self._lines, None)
+        except TimeoutError:
+            await self._leave()
+            raise AgentMissing(
+                f"the agent said nothing within {HELLO_SECONDS:g} s", "see whether that machine is overloaded"
+            ) from None
+        except BaseException:
+            await self._leave()
+            raise
+        event = _parse(first) if first is not None else None
+        if event is None or event.get("event") != "hello":
+            await self._leave()
+            raise await self._no_agent(first)
+        self.hello = event
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End its standard input and let go."""
+        await self._leave()
+
+    async def ask(self, request: Event) -> None:
+        """Send the request, and from then on an empty line now and then, so that a silent cut is noticed there."""
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._tasks.append(asyncio.create_task(self._beat(), name="agent heartbeat"))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What the agent reports until its `end`, which is kept in `self.end`.
+
+        Raises:
+            TunnelBroken: the connection or the agent ended before its time, or it is silent for a quarter of an hour.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    line = await anext(self._lines, None)
+            except TimeoutError:
+                raise TunnelBroken(
+                    f"the agent has said nothing for {SILENCE_SECONDS:g} s", "see what that machine is doing"
+                ) from None
+            if line is None:
+                raise TunnelBroken(await self._cut_short(), "the next run sends what is missing")
+            event = _parse(line)
+            if event is None:
+                yield {"event": "log", "text": clean_line(line.decode("utf-8", "replace"), 2000)}
+                continue
+            if event.get("event") == "end":
+                self.end = event
+                return
+            yield event
+
+    async def _read_lines(self) -> AsyncIterator[bytes]:
+        buffer = b""
+        total = 0
+        try:
+            while chunk := await self._process.stdout.read(LINE_LIMIT):
+                total += len(chunk)
+                if total > TOTAL_LIMIT:
+                    raise TunnelBroken(
+                        "the agent prints without end", "look at that machine: this is no honest agent"
+                    )
+                *whole, buffer = (buffer + chunk).split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield line[:LINE_LIMIT]
+                if len(buffer) > LINE_LIMIT:
+                    raise TunnelBroken(
+                        "the agent sent a line without end", "look at that machine: this is no honest agent"
+                    )
+        except (asyncssh.Error, OSError):
+            return
+        if buffer.strip():
+            yield buffer
+
+    async def _listen_to_complaints(self) -> None:
+        rest = b""
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while chunk := await self._process.stderr.read(LINE_LIMIT):
+                *whole, rest = (rest + chunk)[-LINE_LIMIT:].split(b"\n")
+                self._complaints.extend(
+                    clean_line(line.decode("utf-8", "replace"), 500) for line in whole[-COMPLAINT_LINES:]
+                )
+        if rest:
+            self._complaints.append(clean_line(rest.decode("utf-8", "replace"), 500))
+
+    async def _beat(self) -> None:
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while True:
+                await self._clock.sleep(HEARTBEAT_SECONDS)
+                self._process.stdin.write(b"\n")
+                await self._process.stdin.drain()
+
+    async def _leave(self) -> None:
+        for task in self._tasks:
+            if task.get_name() != "agent stderr":
+                task.cancel()
+        with contextlib.suppress(asyncssh.Error, OSError):
+            self._process.stdin.write_eof()
+        # An honest agent ends within 10 s of the end of its input.
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+            async with asyncio.timeout(GONE_SECONDS):
+                await self._process.wait_closed()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._process.close()
+
+    @property
+    def complaints(self) -> list[str]:
+        """The last lines that the agent, or the shell before it, printed to standard error."""
+        return list(self._complaints)
+
+    async def _no_agent(self, first: bytes | None) -> AgentMissing:
+        said = clean_line(first.decode("utf-8", "replace"), 200) if first is not None else ""
+        words = " · ".join(self._complaints)
+        if said:
+            return AgentMissing(
+                f"the account's shell prints text where the agent should speak: {said!r}",
+                "make the shell's start-up files silent for non-interactive logins",
+            )
+        status = self._process.exit_status
+        return AgentMissing(
+            f"no agent answers on the source{f' ({words})' if words else ''}{f', exit {status}' if status else ''}",
+            "install pbs-agent there, and let the command in authorized_keys name it by its absolute path",
+        )
+
+    async def _cut_short(self) -> str:
+        status, signal = self._process.exit_status, self._process.exit_signal
+        words = " · ".join(list(self._complaints)[-3:])
+        how = (
+            f"was ended by signal {clean_line(str(signal[0]), 20)}" if signal else f"ended with exit {status}"
+        )
+        if status is None and not signal:
+            return "the connection to the source was lost"
+        return f"the agent {how} before it had finished{f': {words}' if words else ''}"
+
+
+def _parse(line: bytes) -> Event | None:
+    """One JSON object with an `event`; None for anything else, however deep or long."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None

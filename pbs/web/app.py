@@ -1,0 +1,125 @@
+"""Who may ask what: the application, its two listeners, and the checks that stand before every answer.
+
+On the unix socket whoever can open it may do everything; on TCP it takes the operator's token. It holds no state.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from pbs.errors import HomeError, PbsError
+from pbs.files import Home, explained
+from pbs.model import ServerSettings
+from pbs.views import error_view
+from pbs.web import api, pages
+from pbs.web.face import FACE, Face
+
+BODY_LIMIT = 1 << 16
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+log = logging.getLogger("pbs.web")
+
+
+@web.middleware
+async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal is JSON of one shape; a fault of ours is logged and says no more than that."""
+    try:
+        response = await handler(request)
+    except PbsError as error:
+        response = web.json_response(error_view(error), status=error.http_status)
+    except web.HTTPException as error:
+        problem = PbsError(error.reason, None)
+        problem.code = "http"
+        response = web.json_response(error_view(problem), status=error.status)
+    except Exception:
+        log.exception("%s %s", request.method, request.path)
+        response = web.json_response(
+            error_view(PbsError("a fault of pbs itself", "see var/log/controller.log")), status=500
+        )
+    response.headers.update(HEADERS)
+    return response
+
+
+@web.middleware
+async def no_cross_site(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A page of another site may not change anything here, whatever cookies or network position it has."""
+    if request.method not in ("GET", "HEAD"):
+        origin = request.headers.get("Origin")
+        foreign = origin is not None and urlsplit(origin).netloc != request.host
+        if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise web.HTTPForbidden(reason="cross-site requests are refused")
+    return await handler(request)
+
+
+def token_wanted(token: str, unlocked: frozenset[str]) -> Handler:
+    """The middleware of the TCP listener: the operator's token, except for what the configuration opens."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        area = request.path.split("/")[1] if request.path != "/" else ""
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        if area not in unlocked and not hmac.compare_digest(given.encode(), token.encode()):
+            raise web.HTTPUnauthorized(
+                reason="this needs the operator's token: Authorization: Bearer <etc/keys/admin.token>"
+            )
+        return await handler(request)
+
+    return check  # type: ignore[return-value]  # aiohttp types a middleware as taking the handler too
+
+
+def make_app(face: Face, *middlewares: Handler) -> web.Application:
+    """The application for one listener."""
+    app = web.Application(
+        client_max_size=BODY_LIMIT, middlewares=[one_error_shape, no_cross_site, *middlewares]
+    )  # type: ignore[list-item]
+    app[FACE] = face
+    app.add_routes([*api.routes(), *pages.routes()])
+    return app
+
+
+@asynccontextmanager
+async def serve(face: Face, home: Home, server: ServerSettings) -> AsyncIterator[None]:
+    """Answer on the controller's socket and, unless `listen` is off, on TCP.
+
+    Raises:
+        HomeError: a socket cannot be bound.
+    """
+    runners = [web.AppRunner(make_app(face), access_log=None)]
+    if server.listen is not None:
+        token = (home.keys / "admin.token").read_text().strip()
+        runners.append(
+            web.AppRunner(make_app(face, token_wanted(token, frozenset(server.open))), access_log=None)
+        )
+    try:
+        for runner in runners:
+            await runner.setup()
+        home.controller_socket.unlink(missing_ok=True)
+        with explained("listen on the controller's socket", home.controller_socket):
+            await web.UnixSite(runners[0], str(home.controller_socket)).start()
+            home.controller_socket.chmod(0o600)
+        if server.listen is not None:
+            await _listen(runners[1], *server.listen)
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise HomeError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            'choose another `listen` in [server] of pbs.toml, or "off" for the socket alone',
+        ) from error

@@ -1,0 +1,41 @@
+"""What the HTTP side needs from the controller, as a Protocol, so that neither imports the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from aiohttp import web
+
+from pbs.ledger import Ledger
+from pbs.model import Cause, Kind, Run, Source
+
+
+class Face(Protocol):
+    """The controller as the API sees it."""
+
+    ledger: Ledger
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """The configured sources."""
+        ...
+
+    def request(self, source: str, kind: Kind, cause: Cause) -> Run:
+        """Queue a run, or join the one of its kind that waits."""
+        ...
+
+    async def reload(self) -> list[str]:
+        """Take up a changed configuration."""
+        ...
+
+    def feed(self, name: str) -> bytes:
+        """The feed of one source, or of all."""
+        ...
+
+    def repository_bytes(self, name: str) -> int | None:
+        """The size of a source's repository on disk; None where nobody has looked."""
+        ...
+
+
+FACE: web.AppKey[Face] = web.AppKey("face")
