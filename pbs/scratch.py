@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pbs import files
+from pbs.errors import HomeError
+
+ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,14 @@ def scratch(parent: Path, prefix: str) -> Iterator[Scratch]:
 
 
 def _make(parent: Path, prefix: str) -> Scratch:
-    while True:
+    for _ in range(ATTEMPTS):
         path = parent / f"{prefix}{secrets.token_hex(4)}"
         files.make_folder(path)
         # A sweep of somebody else may take it before we have the lock: then try another name.
         descriptor = files.lock_folder(path)
         if descriptor is not None:
             return Scratch(path, descriptor)
+    raise HomeError(f"no folder in {parent} can be locked", "use a file system that knows flock")
 
 
 def sweep(parent: Path, prefix: str) -> None:

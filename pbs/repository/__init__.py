@@ -1,0 +1,45 @@
+"""The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
+
+from pbs.repository.contents import Inventory, inventory, packs
+from pbs.repository.entries import listing
+from pbs.repository.keyfile import open_key, wrap_key
+from pbs.repository.making import create, own_key
+from pbs.repository.messages import DEVICES, Entry
+from pbs.repository.restic import (
+    Handle,
+    check,
+    clear_locks,
+    dump,
+    explain,
+    identity,
+    require,
+    snapshot,
+    tool,
+    version,
+)
+from pbs.repository.views import View, view
+
+__all__ = [
+    "DEVICES",
+    "Entry",
+    "Handle",
+    "Inventory",
+    "View",
+    "check",
+    "clear_locks",
+    "create",
+    "dump",
+    "explain",
+    "identity",
+    "inventory",
+    "listing",
+    "open_key",
+    "own_key",
+    "packs",
+    "require",
+    "snapshot",
+    "tool",
+    "version",
+    "view",
+    "wrap_key",
+]

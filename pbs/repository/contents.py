@@ -1,0 +1,87 @@
+"""Which files a repository consists of, by their names alone: no restic, no key, nothing read.
+
+It never fails on junk: what fits nothing is a stray. Whether a name may be there is for others to judge.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbs.model import SNAPSHOT_ID
+
+PACK_FOLDER = re.compile(r"[0-9a-f]{2}")
+MOST_STRAYS = 1000
+FOLDERS = frozenset({"data", "index", "keys", "locks", "snapshots"})
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The names that a repository holds. `strays` are bounded, and are paths from the repository."""
+
+    config: bool
+    snapshots: frozenset[str]
+    keys: frozenset[str]
+    index: frozenset[str]
+    locks: frozenset[str]
+    strays: tuple[str, ...]
+
+
+def inventory(path: Path) -> Inventory:
+    """The names in the repository at `path`, without its packs; a repository that is missing has none."""
+    strays: list[str] = []
+    found = {folder: _names(path / folder, strays) for folder in ("index", "keys", "locks", "snapshots")}
+    for entry in _entries(path):
+        folder = entry.name in FOLDERS and entry.is_dir(follow_symlinks=False)
+        config = entry.name == "config" and entry.is_file(follow_symlinks=False)
+        if not folder and not config:
+            _stray(strays, entry.name)
+    return Inventory(
+        (path / "config").is_file(),
+        found["snapshots"],
+        found["keys"],
+        found["index"],
+        found["locks"],
+        tuple(strays),
+    )
+
+
+def packs(path: Path) -> dict[str, int]:
+    """Each pack with its size in bytes; whatever else lies in the data folder is passed over."""
+    found = {}
+    for folder in _entries(path / "data"):
+        if PACK_FOLDER.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
+            for entry in _entries(Path(folder.path)):
+                if _named(entry) and entry.name.startswith(folder.name):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def _names(folder: Path, strays: list[str]) -> frozenset[str]:
+    found = set()
+    for entry in _entries(folder):
+        if _named(entry):
+            found.add(entry.name)
+        else:
+            _stray(strays, f"{folder.name}/{entry.name}")
+    return frozenset(found)
+
+
+def _named(entry: os.DirEntry[str]) -> bool:
+    return SNAPSHOT_ID.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+
+
+def _stray(strays: list[str], name: str) -> None:
+    if len(strays) < MOST_STRAYS:
+        strays.append(name.encode("utf-8", "backslashreplace").decode())
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return

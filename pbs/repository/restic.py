@@ -1,0 +1,250 @@
+"""One function for each verb of restic that the server uses, and its exit codes as our errors.
+
+Every call is given by a `Handle`: which repository, which key, which locks its child must hold. Reading takes no lock
+in the repository: our own locks are the truth. It never asks for `latest`, and never trusts what a snapshot claims.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pbs import files
+from pbs.errors import (
+    HomeError,
+    NotFound,
+    PbsError,
+    RepositoryLocked,
+    RepositoryMissing,
+    ResticError,
+    ToolMissing,
+    WrongPassword,
+)
+from pbs.model import SNAPSHOT_ID, Snapshot
+from pbs.process import SECRET, Finished, Program, find_tool, run
+from pbs.repository import messages
+
+MINIMUM = (0, 19, 0)
+ANSWER_SECONDS = 600.0
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LEAST_MEMORY = 2 << 30
+COMPLAINTS_SHOWN = 5
+
+
+def memory_limit() -> int:
+    """Bytes of address space for a child that reads what a source sent: three quarters of this machine, at least 2 GiB."""
+    return max(LEAST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A repository as one caller may use it.
+
+    Attributes:
+        path: Its folder, or a view of it.
+        password: Its password; None = it has none.
+        cache: Where restic may cache; safe to delete.
+        key: The id of our key, tried before all that a source may have put beside it.
+        inherit: Lock descriptors that every child keeps open.
+        memory: Bytes of address space of a child; None = no limit.
+    """
+
+    path: Path
+    password: str | None = field(repr=False)
+    cache: Path
+    key: str | None = None
+    inherit: tuple[int, ...] = ()
+    memory: int | None = field(default_factory=memory_limit)
+
+    def program(self, *, writing: bool = False) -> Program:
+        """Restic on this repository; only `writing` takes restic's own lock.
+
+        Raises:
+            ToolMissing: restic is not installed.
+        """
+        arguments = [str(tool()), "--repo", str(self.path)]
+        arguments += ["--insecure-no-password"] if self.password is None else ["--password-file", SECRET]
+        arguments += [] if writing else ["--no-lock"]
+        temporary = "/var/tmp"  # noqa: S108 - restic makes private files there
+        try:
+            files.make_folder(self.cache)
+            arguments += ["--cache-dir", str(self.cache)]
+            temporary = str(self.cache)
+        except HomeError:
+            arguments += ["--no-cache"]  # a full or read-only disk must not stop a restore
+        environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": temporary,
+                       "RESTIC_PROGRESS_FPS": "2"}  # fmt: skip
+        if self.key is not None:
+            environment["RESTIC_KEY_HINT"] = self.key
+        return Program(tuple(arguments), environment, self.password, self.inherit, self.memory, explain)
+
+
+def tool() -> Path:
+    """The restic program.
+
+    Raises:
+        ToolMissing: where there is none.
+    """
+    found = find_tool("restic")
+    if found is None:
+        raise ToolMissing(
+            "restic is not installed on this server", "run ./bootstrap, or install restic ≥ 0.19"
+        )
+    return found
+
+
+def explain(_argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
+    """Restic's exit code and its last words as one of our errors."""
+    said = [messages.complaint(line) for line in finished.stderr.splitlines() if line.strip()]
+    words = "; ".join(said[-COMPLAINTS_SHOWN:])
+    match finished.code:
+        case 10:
+            return RepositoryMissing(
+                f"there is no repository here: {words}", "is its disk mounted? nothing new was made", 10
+            )
+        case 11:
+            return RepositoryLocked(
+                f"the repository is locked: {words}",
+                "wait until the other work has ended, then try again",
+                11,
+            )
+        case 12:
+            return WrongPassword(
+                "the key that is kept here does not open the repository",
+                "compare etc/keys with the recovery sheet made by `pbs key export`", 12,
+            )  # fmt: skip
+        case 2 if "out of memory" in finished.stderr or "cannot allocate" in finished.stderr:
+            return ResticError(
+                "restic needed more memory than it may have",
+                "a hostile snapshot can cause this; see the log",
+                2,
+            )
+        case code if code < 0:
+            return ResticError(f"restic was ended by signal {-code}", "try again", code)
+    return ResticError(f"restic failed: {words or f'exit code {finished.code}'}", None, finished.code)
+
+
+async def version() -> tuple[int, ...]:
+    """The version of restic here, such as (0, 19, 1).
+
+    Raises:
+        ToolMissing: there is none, or it says no version.
+    """
+    finished = await run([tool(), "version"], env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"}, timeout=60.0)
+    found = re.match(rb"restic (\d+)\.(\d+)(?:\.(\d+))?", finished.stdout)
+    if found is None:
+        raise ToolMissing(f"{tool()} does not say which restic it is", "install restic ≥ 0.19")
+    return tuple(int(part or 0) for part in found.groups())
+
+
+async def require(minimum: tuple[int, ...] = MINIMUM) -> tuple[int, ...]:
+    """The version, where it is new enough.
+
+    Raises:
+        ToolMissing: restic is missing or too old.
+    """
+    found = await version()
+    if found < minimum:
+        have, want = (".".join(str(part) for part in parts) for parts in (found, minimum))
+        raise ToolMissing(f"restic {have} is too old for the server", f"install restic ≥ {want}")
+    return found
+
+
+async def identity(handle: Handle) -> str:
+    """The repository's own id, from its config. Proves as well that our key opens it.
+
+    Raises:
+        RepositoryMissing: there is none.
+        WrongPassword: our key does not open it.
+        ResticError: its config is damaged.
+    """
+    finished = await handle.program().run("cat", "config", timeout=ANSWER_SECONDS)
+    found = (messages.record(finished.stdout) or {}).get("id")
+    if not isinstance(found, str) or not SNAPSHOT_ID.fullmatch(found):
+        raise ResticError("the repository's config holds no id", "compare it with a copy of the repository")
+    return found
+
+
+def full_id(snapshot_id: str) -> str:
+    """The id, where it is a whole one.
+
+    Raises:
+        NotFound: anything shorter or else: restic would guess.
+    """
+    if not SNAPSHOT_ID.fullmatch(snapshot_id):
+        raise NotFound(f"{messages.cleaned(snapshot_id, 80)!r} is no snapshot id", "see `pbs snapshots`")
+    return snapshot_id
+
+
+def present(handle: Handle, snapshot_id: str) -> str:
+    """The id, where the repository holds this snapshot.
+
+    Raises:
+        NotFound: it does not, or this is no whole id.
+    """
+    if not (handle.path / "snapshots" / full_id(snapshot_id)).is_file():
+        raise NotFound(f"there is no snapshot {snapshot_id[:8]} in the repository", "see `pbs snapshots`")
+    return snapshot_id
+
+
+async def snapshot(handle: Handle, snapshot_id: str) -> Snapshot:
+    """What the repository says of one snapshot.
+
+    Raises:
+        NotFound: there is none of this id.
+        ResticError: it cannot be read.
+    """
+    wanted = present(handle, snapshot_id)
+    finished = await handle.program().run("cat", "snapshot", wanted, timeout=ANSWER_SECONDS)
+    values = messages.record(finished.stdout)
+    if values is None:
+        raise ResticError(f"restic says nothing sensible of the snapshot {snapshot_id[:8]}")
+    return messages.snapshot(snapshot_id, values)
+
+
+async def dump(handle: Handle, snapshot_id: str, path: bytes, target: int, archive: str = "tar") -> None:
+    """Write one file's content, or a folder as an archive, into the descriptor `target`.
+
+    Args:
+        handle: The repository.
+        snapshot_id: The whole id.
+        path: From the snapshot's root, beginning with `/`.
+        target: An open descriptor.
+        archive: `tar` or `zip`, for a folder.
+
+    Raises:
+        NotFound: the snapshot holds no such path, or nothing there that has a content.
+        ResticError: it cannot be read whole; `target` then holds a part of it.
+    """
+    try:
+        await handle.program().run(
+            "dump", "--archive", archive, present(handle, snapshot_id), path, stdout=target
+        )
+    except ResticError as error:
+        if "cannot dump file" in error.message:
+            raise NotFound(error.message.removeprefix("restic failed: "), "see `pbs ls`") from error
+        raise
+
+
+async def check(handle: Handle, read_data: str | None = None, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    """Look over the whole repository; `read_data` (`100%`, `3/30`, `2G`) says how much of its content is read too.
+
+    Raises:
+        ResticError: with what is wrong.
+    """
+    part = [f"--read-data-subset={read_data}"] if read_data else []
+    await handle.program().run("check", *part, timeout=timeout)
+
+
+def clear_locks(path: Path) -> int:
+    """Remove the locks that a source left behind, and say how many. Only where nobody but us can touch the repository."""
+    removed = 0
+    with suppress(FileNotFoundError):
+        for lock in (path / "locks").iterdir():
+            with suppress(OSError):
+                removed += files.remove_file(lock)
+    return removed

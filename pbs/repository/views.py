@@ -1,0 +1,66 @@
+"""A repository as it would be if it held only the snapshots that count: a folder of hard links.
+
+What a source put beside them cannot be reached through it: not as `latest`, not by its time, not at all. It never
+copies data, never lies inside the repository (where the endpoint would serve it), and never outlives its holders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbs import files
+from pbs.errors import NotFound, RepositoryMissing
+from pbs.repository.contents import inventory
+from pbs.repository.restic import full_id
+from pbs.scratch import scratch
+
+PREFIX = "view-"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The view's folder, and the descriptor that keeps it: every child that reads it inherits that."""
+
+    path: Path
+    descriptor: int
+
+
+@contextmanager
+def view(repository: Path, work: Path, snapshots: Collection[str], key: str | None) -> Iterator[View]:
+    """A view of these snapshots, for the length of a block; left-overs of killed holders are removed.
+
+    Args:
+        repository: The repository's folder.
+        work: A folder of ours on the same file system, outside the repository.
+        snapshots: The whole ids of the snapshots that it shall hold.
+        key: The id of our key; None = all keys.
+
+    Raises:
+        RepositoryMissing: there is no repository.
+        NotFound: it holds no such snapshot or key.
+        HomeError: `work` is on another file system, or full.
+    """
+    have = inventory(repository)
+    if not have.config:
+        raise RepositoryMissing(
+            f"there is no repository at {repository}", "is its disk mounted? nothing new was made", 10
+        )
+    missing = sorted(set(map(full_id, snapshots)) - have.snapshots)
+    if missing:
+        raise NotFound(f"the repository does not hold the snapshot {missing[0][:8]}", "see `pbs snapshots`")
+    if key is not None and key not in have.keys:
+        raise NotFound(f"the repository does not hold our key {key[:8]}", "see `pbs doctor`")
+    with scratch(work, PREFIX) as folder:
+        wanted = {"snapshots": snapshots, "keys": have.keys if key is None else {key}, "index": have.index}
+        for kind, names in wanted.items():
+            files.make_folder(folder.path / kind)
+            for name in names:
+                files.hard_link(repository / kind / name, folder.path / kind / name)
+        files.make_folder(folder.path / "locks")
+        files.symbolic_link(os.path.realpath(repository / "data"), folder.path / "data")
+        files.hard_link(repository / "config", folder.path / "config")
+        yield View(folder.path, folder.descriptor)
