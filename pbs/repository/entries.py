@@ -28,9 +28,8 @@ async def listing(
     """
     program = handle.program()
     where = normal(path)
-    entries = (
-        _below(program, full_id(snapshot_id), where) if recursive else _folder(program, snapshot_id, where)
-    )
+    present(handle, snapshot_id)
+    entries = (_below if recursive else _folder)(program, snapshot_id, where)
     nothing = True
     async for entry in entries:
         nothing = False
