@@ -12,7 +12,7 @@ from pbs.errors import NotFound, ResticError
 from pbs.process import Program
 from pbs.repository import messages
 from pbs.repository.messages import REPLACED, Entry, lossy
-from pbs.repository.restic import ANSWER_SECONDS, Handle
+from pbs.repository.restic import ANSWER_SECONDS, Handle, present
 
 
 async def listing(

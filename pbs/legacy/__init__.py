@@ -1,0 +1,6 @@
+"""The only door to rdiff-backup: find a legacy tree and import its newest state. It never opens a remote connection."""
+
+from pbs.legacy.importing import import_newest
+from pbs.legacy.trees import LegacyTree, State, examine, find, newest_increment, root_meta
+
+__all__ = ["LegacyTree", "State", "examine", "find", "import_newest", "newest_increment", "root_meta"]
