@@ -17,18 +17,16 @@ from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
-from pbs.feed import render_feed
 from pbs.files import FileLock, Home, tree_bytes, write
 from pbs.ledger import open_ledger
 from pbs.model import Cause, Kind, Run, Source
 from pbs.process import die_with_parent
 from pbs.provision import provision
+from pbs.publish import ALL, FEED_ITEMS, feed_of
 from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
 TICK_SECONDS = 2.0
-FEED_ITEMS = 100
-ALL = "all"
 log = logging.getLogger("pbs.controller")
 
 
@@ -162,15 +160,6 @@ class Controller:
         """The feed of one source, or of all."""
         runs = self.ledger.runs(None if name == ALL else name, limit=FEED_ITEMS, ended=True)
         return feed_of(name, self.config.server.base_url, runs)
-
-
-def feed_of(name: str, base_url: str, runs: list[Run]) -> bytes:
-    """The RSS document of these runs, newest first."""
-    title = "All backups" if name == ALL else f"Backups of {name}"
-    outputs = {run.id: run.output or "" for run in runs}
-    return render_feed(
-        title, f"{base_url}/feeds/{name}.xml", runs, outputs, base_url=base_url, limit=FEED_ITEMS
-    )
 
 
 def main(home: Home) -> None:

@@ -41,13 +41,13 @@ class Follower:
     """Reads a run's log from its beginning and goes on where it stopped; torn or foreign lines are passed over."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._offset = 0
 
     def new(self) -> Iterator[dict[str, Any]]:
         """The events that came since the last call."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         with os.fdopen(descriptor, "rb") as file:

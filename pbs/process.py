@@ -11,13 +11,14 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from pbs.errors import PbsError, ToolError, ToolMissing, ToolTimeout
+from pbs.errors import ToolMissing, ToolTimeout
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
 STDERR_LINES = 40
@@ -291,68 +292,6 @@ async def child(
         await asyncio.shield(running.stop())
 
 
-def tool_failed(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
-    """What to say of a program whose failures nobody explains better."""
-    last = finished.stderr.strip().rpartition("\n")[2]
-    return ToolError(f"{Path(os.fsdecode(argv[0])).name} failed: {last or f'exit code {finished.code}'}")
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A program with all that is the same for each call of it, so that a room can be handed one to use.
-
-    Attributes:
-        argv: The program and its first arguments.
-        env: Its whole environment.
-        secret: Its password, for the place `{secret}` in argv.
-        inherit: Lock descriptors that each child keeps open.
-        memory: Bytes of address space of each child.
-        explain: Turns a bad end into the error to raise.
-    """
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    secret: str | None = field(default=None, repr=False)
-    inherit: tuple[int, ...] = ()
-    memory: int | None = None
-    explain: Callable[[Sequence[str | bytes | os.PathLike[str]], Finished], PbsError] = tool_failed
-
-    async def run(
-        self,
-        *arguments: str | bytes,
-        allow: frozenset[int] = frozenset({0}),
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stdin: bytes | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the deadline belongs to the child
-        stdout: int | None = None,
-        on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
-        on_complaint: Callable[[bytes], None] | None = None,
-    ) -> Finished:
-        """Run it to its end; `env` is added to its environment, an exit code outside `allow` is an error."""
-        command = [*self.argv, *arguments]
-        finished = await run(
-            command, cwd=cwd, env={**self.env, **(env or {})}, stdin=stdin, secret=self.secret,
-            inherit=self.inherit, timeout=timeout, stdout=stdout, on_line=on_line,
-            on_complaint=on_complaint, memory=self.memory,
-        )  # fmt: skip
-        if finished.code not in allow:
-            raise self.explain(command, finished)
-        return finished
-
-    def child(
-        self,
-        *arguments: str | bytes,
-        env: Mapping[str, str] | None = None,
-        death_signal: int = signal.SIGKILL,
-    ) -> contextlib.AbstractAsyncContextManager[Child]:
-        """Start it; it ends with the block."""
-        return child(
-            [*self.argv, *arguments], env={**self.env, **(env or {})}, secret=self.secret,
-            inherit=self.inherit, memory=self.memory, death_signal=death_signal,
-        )  # fmt: skip
-
-
 def _secret_pipe(secret: str) -> int:
     """The reading end of a pipe that holds the secret and nothing more (it fits the pipe's buffer)."""
     reading, writing = os.pipe()
@@ -380,3 +319,38 @@ def find_tool(*names: str) -> Path | None:
             if candidate and candidate.is_file() and os.access(candidate, os.X_OK):
                 return candidate
     return None
+
+
+def start(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    inherit: Sequence[int] = (),
+    at_parent_death: int = signal.SIGTERM,
+    env: Mapping[str, str] | None = None,
+    output: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a long-lived program in a session of its own; it gets a signal when this thread ends.
+
+    Args:
+        argv: The program and its arguments.
+        inherit: Descriptors that it keeps open (locks).
+        at_parent_death: The signal that it gets when we die.
+        env: Its whole environment; None = this process'.
+        output: A descriptor for what it prints and complains; None = ours.
+
+    Raises:
+        ToolMissing: there is no such program.
+    """
+    try:
+        return subprocess.Popen(
+            [*argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(env) if env is not None else None,
+            pass_fds=tuple(inherit),
+            start_new_session=True,
+            preexec_fn=child_setup(os.getpid(), at_parent_death),  # noqa: PLW1509 - no thread runs yet
+        )
+    except FileNotFoundError as error:
+        raise ToolMissing(f"the program {argv[0]!s} is missing", "install it, or see `pbs doctor`") from error

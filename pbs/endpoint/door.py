@@ -39,7 +39,7 @@ class Endpoint:
         self._supervisor = supervisor
         self._clock = clock
         self._log = home.log / f"endpoint-{source.name}.log"
-        self._text = endpoint_program(
+        self.text = endpoint_program(
             source.name,
             endpoint_command(
                 self.socket,
@@ -55,7 +55,7 @@ class Endpoint:
     async def register(self) -> None:
         """Make an `always` endpoint known and running, without touching the others."""
         if self._always:
-            await self._supervisor.register(self._program, self._text)
+            await self._supervisor.register(self._program, self.text)
             await self._supervisor.start(self._program)
 
     async def open(self) -> None:
@@ -64,7 +64,7 @@ class Endpoint:
         Raises:
             EndpointError: it does not come up within 20 s.
         """
-        await self._supervisor.register(self._program, self._text)
+        await self._supervisor.register(self._program, self.text)
         await self._supervisor.start(self._program)
         deadline = self._clock.monotonic() + READY_SECONDS
         while not await answers(self.socket):
@@ -82,7 +82,7 @@ class Endpoint:
     async def rest(self) -> None:
         """What it does between runs: an `always` endpoint is up, any other is not even known."""
         if self._always:
-            await self._supervisor.register(self._program, self._text)
+            await self._supervisor.register(self._program, self.text)
             await self._supervisor.start(self._program)
         else:
             await self._supervisor.forget(self._program)

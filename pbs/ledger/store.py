@@ -101,6 +101,16 @@ class Ledger:
                 ).scalars()
             )
 
+    def require_source(self, name: str) -> None:
+        """Raise unless a source of this name is, or once was, known.
+
+        Raises:
+            NotFound: it never was.
+        """
+        with self._engine.connect() as db:
+            if db.execute(select(source.c.uid).where(source.c.name == name)).first() is None:
+                raise NotFound(f"there is no source {name!r}", "`pbs source list` names them")
+
     def repository(self, name: str) -> Repository | None:
         """The repository that belongs to this source, if one was ever made."""
         with self._engine.connect() as db:
@@ -164,6 +174,11 @@ class Ledger:
         with self._engine.connect() as db:
             row = db.execute(query).first()
         return rows.run(row) if row is not None else None
+
+    def ended_since(self, moment: datetime) -> set[str]:
+        """The sources of which a run ended at or after `moment`."""
+        with self._engine.connect() as db:
+            return set(db.execute(select(run.c.source).where(run.c.ended >= moment).distinct()).scalars())
 
     # receipts
 

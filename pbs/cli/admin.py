@@ -1,0 +1,154 @@
+"""Verbs of the operator: feed, key export, agent bundle, config, demo, completion."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pbs.cli.show import Json, Name, document, note, table
+from pbs.errors import ConfigError, UsageError
+from pbs.files import Home
+
+key_group = typer.Typer(help="Repository passwords.", no_args_is_help=True)
+agent_group = typer.Typer(help="The agent for sources.", no_args_is_help=True)
+config_group = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command("feed")(feed)
+    app.add_typer(key_group, name="key")
+    app.add_typer(agent_group, name="agent")
+    app.add_typer(config_group, name="config")
+    app.command("demo")(demo)
+    app.command("completion")(completion)
+
+
+def feed(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A source, or `all`.", show_default=False)],
+) -> None:
+    """Print the RSS document of a source, made from the ledger."""
+    from pbs.config import load
+    from pbs.ledger import open_ledger
+    from pbs.model import ServerSettings
+    from pbs.publish import FEED_ITEMS, feed_of
+
+    home: Home = context.obj
+    ledger = open_ledger(home.ledger)
+    if name != "all":
+        ledger.require_source(name)
+    try:
+        base_url = load(home).server.base_url
+    except ConfigError:
+        base_url = ServerSettings().base_url
+    runs = ledger.runs(None if name == "all" else name, limit=FEED_ITEMS, ended=True)
+    sys.stdout.buffer.write(feed_of(name, base_url, runs))
+
+
+@key_group.command("export")
+def key_export(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Print what is needed to restore without this server: keep it somewhere else, and safe."""
+    from pbs.assemble import password_of
+    from pbs.errors import NotFound
+    from pbs.ledger import open_ledger
+    from pbs.render import render
+
+    home: Home = context.obj
+    known = open_ledger(home.ledger).repository(name)
+    if known is None:
+        raise NotFound(f"{name} has no repository", "`pbs source list` names the sources")
+    password = password_of(home, name)
+    path = home.root / known.path
+    if as_json:
+        document({"source": name, "repository": str(path), "repository_id": known.id, "password": password})
+        return
+    print(render("recovery.txt.j2", name=name, path=path, id=known.id, password=password))
+
+
+@agent_group.command("bundle")
+def agent_bundle(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The tar file to write.")] = Path(
+        "pbs-agent.tar"
+    ),
+    profile: Annotated[str, typer.Option(help="The name in the sample profile.")] = "NAME",
+) -> None:
+    """Write one tar for a source: the agent, a restic that is new enough, a sample profile, the commands."""
+    from pbs.bundle import write_bundle
+
+    del context
+    write_bundle(output, profile)
+    note(
+        f"{output}: copy it to the source, then `tar -xf {output.name} -C /` as root there, and see its README"
+    )
+
+
+@config_group.command("check")
+def config_check(context: typer.Context, as_json: Json = False) -> int:
+    """Check pbs.toml and sources.d: all faults together, nothing else happens."""
+    from pbs.config import load
+
+    try:
+        config = load(context.obj)
+    except ConfigError as error:
+        if as_json:
+            document({"ok": False, "faults": list(error.faults) or [error.message]})
+            return error.exit_code
+        raise
+    if as_json:
+        document({"ok": True, "faults": []})
+    else:
+        print(f"ok: {len(config.sources)} source(s)")
+    return 0
+
+
+@config_group.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of pbs.toml."""
+    from pbs.config import schema
+
+    document(schema())
+
+
+@config_group.command("show")
+def config_show(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show the values that a source really has, and where each comes from."""
+    from pbs.config import load, require
+
+    config = load(context.obj)
+    require(config, name)
+    resolved = config.resolved(name)
+    if as_json:
+        document(
+            {
+                "source": name,
+                "values": [{"key": key, "value": value, "origin": origin} for key, value, origin in resolved],
+            }
+        )
+        return
+    table(("KEY", "VALUE", "FROM"), resolved)
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running, with its addresses.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Do the whole main job on this machine, with a real sshd as the source, and say what held."""
+    from pbs.demo import run_demo
+
+    return run_demo(keep=keep, as_json=as_json)
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
+) -> None:
+    """Print the completion script of a shell."""
+    from typer.completion import get_completion_script
+
+    if shell not in ("bash", "zsh", "fish"):
+        raise UsageError(f"there is no completion for {shell!r}", "one of: bash, zsh, fish")
+    print(get_completion_script(prog_name="pbs", complete_var="_PBS_COMPLETE", shell=shell))

@@ -1,0 +1,72 @@
+"""Asks the service over its socket. Standard library only, so that it costs nothing to import."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from pbs.errors import NotFound, PbsError, ServiceDown, UsageError
+
+TIMEOUT_SECONDS = 60.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Service:
+    """The controller of one home."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, path: str) -> Any:
+        """Ask for something."""
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask for something to be done."""
+        return self._ask("POST", path, json.dumps(body).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> Any:
+        """One exchange.
+
+        Raises:
+            ServiceDown: nobody answers.
+            PbsError: the service says no; with its own words.
+        """
+        connection = _UnixConnection(self._path)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            answer = connection.getresponse()
+            data = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ServiceDown(
+                "the service is not running in this home", "start it with `pbs serve`"
+            ) from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise _refusal(data)
+        return data
+
+
+def _refusal(data: Any) -> PbsError:
+    said = data.get("error", {}) if isinstance(data, dict) else {}
+    kinds: dict[str, type[PbsError]] = {"not_found": NotFound, "usage": UsageError}
+    code = str(said.get("code", "failed"))
+    error = kinds.get(code, PbsError)(str(said.get("message", "the service refuses")), said.get("hint"))
+    if code in ("configuration", "home"):
+        error.exit_code = 2
+    error.code = code
+    return error

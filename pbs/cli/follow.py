@@ -1,0 +1,173 @@
+"""Shows a run while it goes on: a bar on a terminal, plain lines otherwise, both on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from pbs.cli.client import Service
+from pbs.cli.show import note, when
+from pbs.clock import SystemClock, pause
+from pbs.errors import ServiceDown
+from pbs.journal import Follower
+from pbs.text import clean_line, duration, size
+
+LOOK_SECONDS = 0.1
+ASK_SECONDS = 0.3
+PATIENCE_SECONDS = 60.0
+PLAIN_SECONDS = 10.0
+STAGES = {
+    "repository": "looking at the repository",
+    "endpoint": "opening the endpoint",
+    "connect": "connecting",
+    "ping": "asking the agent",
+    "forward": "lending the socket",
+    "backup": "backing up",
+    "import": "importing the rdiff-backup tree",
+    "shut": "shutting the endpoint",
+    "admission": "admitting what arrived",
+}
+
+
+class Painter(Protocol):
+    """Something that shows events."""
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        ...
+
+
+def follow(service: Service, run: dict[str, Any], logs: Path) -> dict[str, Any]:
+    """Show a run until it has ended; returns it as it ended.
+
+    Raises:
+        ServiceDown: the service went away and did not come back within a minute.
+    """
+    clock = SystemClock()
+    follower = Follower(logs / "runs" / run["source"] / f"{run['id']}.jsonl")
+    asked = answered = clock.monotonic()
+    with painter(run["source"]) as paint:
+        while True:
+            ended = False
+            for event in follower.new():
+                paint.show(event)
+                ended = ended or event["event"] == "ended"
+            now = clock.monotonic()
+            if ended or now - asked >= ASK_SECONDS:
+                asked = now
+                try:
+                    current: dict[str, Any] = service.get(f"/api/v1/runs/{run['id']}")
+                except ServiceDown:
+                    if now - answered > PATIENCE_SECONDS:
+                        raise
+                else:
+                    answered = now
+                    if current["state"] == "ended":
+                        return current
+            pause(0.02 if ended else LOOK_SECONDS)
+
+
+def painter(source: str) -> AbstractContextManager[Painter]:
+    """A bar where standard error is a terminal, lines where it is not."""
+    return _bar(source) if sys.stderr.isatty() else _lines()
+
+
+class Lines:
+    """Plain lines: every stage and warning, progress now and then."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._clock = SystemClock()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        if event["event"] == "progress":
+            if self._clock.monotonic() < self._next:
+                return
+            self._next = self._clock.monotonic() + PLAIN_SECONDS
+        text = line_of(event)
+        if text:
+            note(text)
+
+
+@contextmanager
+def _lines() -> Iterator[Painter]:
+    yield Lines()
+
+
+@contextmanager
+def _bar(source: str) -> Iterator[Painter]:
+    # Imported only where there is a terminal to draw on.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[files]}", markup=False),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(source, total=None, files="")
+
+        class Bar:
+            def show(self, event: dict[str, Any]) -> None:
+                match event["event"]:
+                    case "stage":
+                        progress.update(
+                            task, description=f"{source}: {STAGES.get(event['stage'], event['stage'])}"
+                        )
+                    case "progress":
+                        files = f"{event.get('files') or 0} files"
+                        total = event.get("total_bytes") or None
+                        progress.update(task, completed=event.get("bytes") or 0, total=total, files=files)
+                    case "warning" | "remark" | "unexpected-key" | "quarantined":
+                        progress.console.print(line_of(event), markup=False, highlight=False)
+
+        yield Bar()
+
+
+def line_of(event: dict[str, Any]) -> str | None:
+    """One event as a line for people; None for what only machines want."""
+    moment = when(event.get("time"))[11:]
+    match event["event"]:
+        case "stage":
+            text = STAGES.get(event["stage"], event["stage"])
+        case "progress":
+            text = _progress(event)
+        case "warning":
+            text = f"cannot read {event.get('path')}: {event.get('reason')}"
+        case "quarantined":
+            text = f"snapshot {str(event.get('snapshot'))[:8]} was not admitted: {event.get('reason')}"
+        case "unexpected-key":
+            text = f"an unexpected repository key arrived: {str(event.get('key'))[:8]}"
+        case "log" | "remark":
+            text = str(event.get("text"))
+        case "hello":
+            text = f"agent {event.get('agent')} with restic {event.get('restic')} answers"
+        case "ended":
+            text = f"{event.get('outcome')}: {event.get('message')}"
+        case _:
+            return None
+    return f"{moment}  {clean_line(text, 500)}"
+
+
+def _progress(event: dict[str, Any]) -> str:
+    percent = f"{event['percent']:.0f} % · " if isinstance(event.get("percent"), (int, float)) else ""
+    left = event.get("seconds_left")
+    rest = f" · {duration(left)} left" if isinstance(left, int) and left else ""
+    return f"{percent}{event.get('files') or 0} files, {size(event.get('bytes') or 0)}{rest}"

@@ -1,0 +1,96 @@
+"""The `pbs` program: the list of verbs, and the one switch that makes an exit code of an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pbs import __version__
+from pbs.cli import admin, look, runs, service, sources
+from pbs.errors import ConfigError, PbsError
+from pbs.files import Home
+
+app = typer.Typer(
+    name="pbs",
+    help="A pull-based backup server: one machine that you trust, backing up machines that you do not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (service, sources, runs, look, admin):
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pbs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The home of the backup server; else $PBS_HOME, else the current folder."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before every verb."""
+    del version
+    context.obj = Home.at(home or Path(os.environ.get("PBS_HOME") or "."))
+
+
+def main() -> None:
+    """Run one verb; the exit codes are those of the documentation, made here and nowhere else."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """One verb in this process; returns its exit code."""
+    try:
+        code: Any = app(arguments, standalone_mode=False)
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except PbsError as error:
+        return _report(error, as_json="--json" in arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        print("pbs: cancelled", file=sys.stderr)
+        return 5
+    except BrokenPipeError:
+        # Whoever read our output has left; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the library's usage errors
+            print(f"pbs: {error.format_message()}\n  `pbs --help` lists the verbs", file=sys.stderr)
+            return 2
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: PbsError, *, as_json: bool) -> int:
+    if as_json:
+        from pbs.views import error_view
+
+        print(json.dumps(error_view(error)))
+    print(f"pbs: {error.message}", file=sys.stderr)
+    if isinstance(error, ConfigError):
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Verbs that ask for runs and look at them: pull, migrate, runs, log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pbs.cli.show import Json, Name, amount, document, lasted, note, run_line, table, when
+from pbs.errors import UsageError
+from pbs.files import Home
+
+# The worst first: several sources are as bad as the worst of them.
+EXIT_CODES = {"failed": 1, "refused": 4, "cancelled": 5, "interrupted": 5, "partial": 3, "missed": 1, "ok": 0}
+WORST = (1, 4, 5, 3, 0)
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Only queue it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command("pull")(pull)
+    app.command("migrate")(migrate)
+    app.command("runs")(runs)
+    app.command("log")(log)
+
+
+def pull(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every source.")] = False,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> int:
+    """Back up sources now: queues a pull of each and follows it; the exit code tells the outcome."""
+    home: Home = context.obj
+    if bool(names) == everything:
+        raise UsageError("name the sources to pull, or say --all", "for example: pbs pull web1")
+    if everything:
+        names = [each["name"] for each in _service(home).get("/api/v1/sources")["sources"]]
+    return _ask_all(home, names or [], "pull", no_wait=no_wait, as_json=as_json)
+
+
+def migrate(context: typer.Context, name: Name, no_wait: NoWait = False, as_json: Json = False) -> int:
+    """Import the newest state of a legacy rdiff-backup tree now (a first pull does it by itself)."""
+    return _ask_all(context.obj, [name], "migrate", no_wait=no_wait, as_json=as_json)
+
+
+def _service(home: Home) -> Any:
+    from pbs.cli.client import Service
+
+    return Service(home.controller_socket)
+
+
+def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json: bool) -> int:
+    """Ask for all of them at once, then follow one after the other."""
+    from pbs.cli.follow import follow
+
+    service = _service(home)
+    asked = [service.post("/api/v1/runs", {"source": name, "kind": kind}) for name in names]
+    if no_wait:
+        ended = asked
+    else:
+        ended = [follow(service, run, home.log) for run in asked]
+    if as_json:
+        document(ended[0] if len(ended) == 1 else {"runs": ended})
+    else:
+        for run in ended:
+            _tell(run)
+    codes = {0 if no_wait else EXIT_CODES.get(str(run["outcome"]), 1) for run in ended}
+    return next(code for code in WORST if code in codes or code == 0)
+
+
+def _tell(run: dict[str, Any]) -> None:
+    print(run_line(run))
+    if run["outcome"] not in (None, "ok"):
+        note(f"  {run['message']}")
+        if run["hint"]:
+            note(f"  {run['hint']}")
+        note(f"  pbs log {run['id']}")
+
+
+def runs(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100000, help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest runs, newest first; works with the service stopped."""
+    from pbs.ledger import open_ledger
+    from pbs.views import run_view
+
+    ledger = open_ledger(context.obj.ledger)
+    if name is not None:
+        ledger.require_source(name)
+    found = [run_view(each) for each in ledger.runs(name, limit=limit)]
+    if as_json:
+        document({"runs": found})
+        return
+    if not found:
+        note("nothing has run yet: `pbs pull NAME` asks for the first run")
+        return
+    lines = [
+        (run["id"], run["outcome"] or run["state"], when(run["ended"]), lasted(run["seconds"]), run["files"],
+         amount(run["bytes"]), amount(run["added_bytes"]), amount(run["stored_bytes"]), amount(run["tunnel_bytes"]))
+        for run in found
+    ]  # fmt: skip
+    head = ("RUN", "OUTCOME", "ENDED (UTC)", "TIME", "FILES", "SIZE", "NEW", "STORED", "SENT")
+    table(head, lines, right=frozenset({3, 4, 5, 6, 7, 8}))
+
+
+def log(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or a source for its newest run.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what one run did; works with the service stopped and a lost ledger."""
+    from pbs.cli.follow import line_of
+    from pbs.clock import pause
+    from pbs.journal import Follower, find_log
+
+    home: Home = context.obj
+    path = find_log(home.log / "runs", run)
+    follower = Follower(path) if path is not None else Follower(_newest_log(home, run))
+    events = []
+    while True:
+        ended = False
+        for event in follower.new():
+            ended = ended or event["event"] == "ended"
+            if as_json:
+                events.append(event)
+            elif (line := line_of(event)) is not None:
+                print(line, flush=True)
+        if ended or not follow or _over(home, follower.path.stem):
+            break
+        pause(0.1)
+    if as_json:
+        document({"events": events})
+
+
+def _over(home: Home, run_id: str) -> bool:
+    """Whether a run that wrote no last line is over all the same (its worker was killed)."""
+    from pbs.ledger import open_ledger
+
+    return open_ledger(home.ledger).run(run_id).state == "ended"
+
+
+def _newest_log(home: Home, name: str) -> Any:
+    from pbs.errors import NotFound
+    from pbs.journal import log_of
+    from pbs.ledger import open_ledger
+
+    ledger = open_ledger(home.ledger)
+    found = ledger.runs(None if name == "latest" else name, limit=1)
+    if not found:
+        raise NotFound(
+            f"there is no run {name!r} and no run of a source of that name", "`pbs runs` lists them"
+        )
+    return log_of(home.log, found[0])

@@ -1,0 +1,210 @@
+"""Verbs about the service as a whole: init, serve, stop, reload, status, doctor."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pbs.cli.show import Json, amount, document, note, table, when
+from pbs.errors import HomeError, ServiceDown
+from pbs.files import Home
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command("init")(init)
+    app.command("serve")(serve)
+    app.command("stop")(stop)
+    app.command("reload")(reload)
+    app.command("status")(status)
+    app.command("doctor")(doctor)
+    app.command("controller", hidden=True)(controller)
+    app.command("worker", hidden=True)(worker)
+
+
+def init(
+    context: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False)] = None,
+) -> None:
+    """Make a home: a commented pbs.toml, the SSH key, the ledger. An existing one is only completed."""
+    import secrets
+
+    from pbs.config import render_sample
+    from pbs.files import write
+    from pbs.ledger.upgrade import upgrade
+    from pbs.tunnel import make_key, public_key
+
+    home = Home.at(folder) if folder is not None else context.obj
+    if home.root.exists() and not home.exists and any(home.root.iterdir()):
+        raise HomeError(
+            f"{home.root} is not empty and no home", "name an empty folder, or one that does not exist"
+        )
+    home.make()
+    if not home.config.exists():
+        write(home.config, render_sample().encode(), mode=0o644)
+    if not (home.keys / "admin.token").exists():
+        write(home.keys / "admin.token", secrets.token_urlsafe(32).encode() + b"\n")
+    make_key(home.keys / "ssh_ed25519", "pbs")
+    upgrade(home.ledger, home.locks / "upgrade.lock")
+    print(f"home: {home.root}")
+    print(f"key:  {public_key(home.keys / 'ssh_ed25519')}")
+    print(
+        f"next: pbs --home {home.root} serve --detach, then pbs --home {home.root} source add NAME --host HOST"
+    )
+
+
+def _require_home(home: Home) -> Home:
+    if not home.exists:
+        raise HomeError(
+            f"{home.root} is no home of a backup server",
+            "make one with `pbs init DIR`, or name it with --home",
+        )
+    return home
+
+
+def serve(
+    context: typer.Context,
+    detach: Annotated[bool, typer.Option("--detach", help="Go to the background once it answers.")] = False,
+) -> int:
+    """Run the service in the foreground: supervisord with controller, workers and endpoints."""
+    from pbs import serve as service
+
+    home = _require_home(context.obj)
+    if detach:
+        served = service.serve_detached(home.root)
+        print(f"serving {served.root}; `pbs stop` ends it")
+        return 0
+    return service.serve(home.root, say=note)
+
+
+def stop(context: typer.Context) -> None:
+    """End the service cleanly; runs that go on end as interrupted."""
+    from pbs.serve import stop as stop_service
+
+    stop_service(context.obj)
+    note("stopped")
+
+
+def reload(context: typer.Context, as_json: Json = False) -> None:
+    """Apply a changed configuration; running runs and other endpoints are not touched."""
+    from pbs.cli.client import Service
+
+    answer = Service(context.obj.controller_socket).post("/api/v1/reload", {})
+    if as_json:
+        document(answer)
+        return
+    for remark in answer["remarks"]:
+        note(remark)
+    note("reloaded")
+
+
+def status(context: typer.Context, as_json: Json = False) -> int:
+    """Show the services, the sources and their last runs; exit 6 when the service is not running."""
+    from pbs.cli.client import Service
+    from pbs.endpoint import Supervisor
+
+    home = _require_home(context.obj)
+    try:
+        programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
+        sources = Service(home.controller_socket).get("/api/v1/sources")["sources"]
+    except ServiceDown:
+        programs, sources = [], stopped_sources(home)
+    services = [
+        {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
+        for each in programs
+    ]
+    if as_json:
+        document(
+            {"home": str(home.root), "running": bool(programs), "services": services, "sources": sources}
+        )
+    else:
+        _show_status(home, services, sources)
+    return 0 if programs else ServiceDown.exit_code
+
+
+def stopped_sources(home: Home) -> list[dict[str, Any]]:
+    """The sources as configuration and ledger tell them, without the service."""
+    from pbs.config import load
+    from pbs.ledger import open_ledger
+    from pbs.model import Outcome
+    from pbs.views import source_view
+
+    ledger = open_ledger(home.ledger)
+    return [
+        source_view(
+            source,
+            last=ledger.newest_run(name),
+            last_ok=ledger.newest_run(name, Outcome.OK),
+            snapshots=len(ledger.usable(name)),
+            repository_bytes=None,
+        )
+        for name, source in sorted(load(home).sources.items())
+    ]
+
+
+def _show_status(home: Home, services: list[dict[str, Any]], sources: list[dict[str, Any]]) -> None:
+    if not services:
+        note(f"the service of {home.root} is not running: start it with `pbs serve`")
+    else:
+        resting = sum(each["state"] != "running" and each["name"].startswith("worker-") for each in services)
+        bad = [f"{each['name']} is {each['state']}" for each in services
+               if each["state"] not in ("running", "starting") and not each["name"].startswith("worker-")]  # fmt: skip
+        print(f"{home.root}: {len(services) - resting} programs run" + (f"; {', '.join(bad)}" if bad else ""))
+    lines = []
+    for each in sources:
+        last = each["last_run"] or {}
+        lines.append((each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")),
+                      when(each["last_ok"]), each["snapshots"], amount(each["repository_bytes"]),
+                      each["schedule"]))  # fmt: skip
+    if lines:
+        head = ("SOURCE", "STATE", "LAST", "ENDED (UTC)", "LAST OK (UTC)", "SNAPSHOTS", "SIZE", "SCHEDULE")
+        table(head, lines, right=frozenset({5, 6}))
+    else:
+        note("no source yet: `pbs source add NAME --host HOST`")
+
+
+def doctor(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    as_json: Json = False,
+) -> int:
+    """Check tools and home; with NAME also that the source does what it must and refuses what it must not."""
+    from pbs import doctor as examine
+    from pbs.config import load, require
+
+    home = _require_home(context.obj)
+    if name is None:
+        findings = asyncio.run(examine.look_at_server(home))
+    else:
+        findings = asyncio.run(examine.look_at_source(home, require(load(home), name)))
+    standing = examine.standing(findings)
+    if as_json:
+        checks = [
+            {"name": each.name, "state": each.state, "detail": each.detail, "advice": each.advice}
+            for each in findings
+        ]
+        document({"state": standing, "checks": checks})
+    else:
+        signs = {"ok": "✓", "warning": "!", "broken": "✗"}
+        for each in findings:
+            print(f"{signs[each.state]} {each.name:<24} {each.detail}")
+            if each.advice:
+                print(f"  {'':<24} → {each.advice}")
+    return 1 if standing == "broken" else 0
+
+
+def controller(context: typer.Context) -> None:
+    """The controller process, as supervisord starts it."""
+    from pbs.controller import main
+
+    main(context.obj)
+
+
+def worker(context: typer.Context, number: int) -> None:
+    """A worker process, as supervisord starts it."""
+    from pbs.worker import main
+
+    main(context.obj, number)

@@ -1,0 +1,275 @@
+"""Verbs about sources: source list, show, add, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pbs.cli.show import Json, Name, amount, document, note, table, when
+from pbs.errors import ConfigError, NotFound, PbsError, ServiceDown, UsageError
+from pbs.files import Home
+from pbs.model import Source, valid_name
+
+DEFAULT_AGENT = "/usr/local/bin/pbs-agent"
+group = typer.Typer(help="What is backed up.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.add_typer(group, name="source")
+
+
+@group.command("list")
+def list_sources(context: typer.Context, as_json: Json = False) -> None:
+    """List the sources, with or without the service."""
+    from pbs.cli.client import Service
+    from pbs.cli.service import stopped_sources
+
+    home: Home = context.obj
+    try:
+        sources = Service(home.controller_socket).get("/api/v1/sources")["sources"]
+    except ServiceDown:
+        sources = stopped_sources(home)
+    if as_json:
+        document({"sources": sources})
+        return
+    lines = [
+        (each["name"], f"{each['user']}@{each['host']}:{each['port']}", each["schedule"], each["snapshots"],
+         when(each["last_ok"]), amount(each["repository_bytes"]))
+        for each in sources
+    ]  # fmt: skip
+    if not lines:
+        note("no source yet: `pbs source add NAME --host HOST`")
+        return
+    table(
+        ("SOURCE", "WHERE", "SCHEDULE", "SNAPSHOTS", "LAST OK (UTC)", "SIZE"), lines, right=frozenset({3, 5})
+    )
+
+
+@group.command("show")
+def show(
+    context: typer.Context,
+    name: Name,
+    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = DEFAULT_AGENT,
+    as_json: Json = False,
+) -> None:
+    """Show one source, and the line that belongs into its authorized_keys."""
+    from pbs.config import load, require
+    from pbs.ledger import open_ledger
+
+    home: Home = context.obj
+    source = require(load(home), name)
+    known = open_ledger(home.ledger).repository(name)
+    facts = {
+        "name": name,
+        "host": source.address.host,
+        "port": source.address.port,
+        "user": source.address.user,
+        "host_key": source.address.host_key,
+        "repository": str(home.root / known.path) if known else None,
+        "repository_id": known.id if known else None,
+        "endpoint": source.endpoint,
+        "encryption": source.encryption,
+        **_lines(home, source, _absolute(agent_path)),
+    }
+    if as_json:
+        document(facts)
+        return
+    for key, value in facts.items():
+        print(f"{key}:\n{value}" if "\n" in str(value) else f"{key}: {value if value is not None else '–'}")
+
+
+@group.command("add")
+def add(
+    context: typer.Context,
+    name: Name,
+    host: Annotated[str, typer.Option(help="Host name, IPv4 or IPv6 address.", show_default=False)],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its SSH port.")] = 22,
+    user: Annotated[str, typer.Option(help="The account on the source.")] = "backup",
+    host_key: Annotated[
+        str | None, typer.Option(help='The host key to pin: "ssh-ed25519 AAAA…".', show_default=False)
+    ] = None,
+    accept_host_key: Annotated[
+        bool, typer.Option("--accept-host-key", help="Pin the key that answers now, unseen.")
+    ] = False,
+    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = DEFAULT_AGENT,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other field of a source.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a source: pin its host key, make its repository and key, print what belongs on the source."""
+    from pbs.cli.client import Service
+    from pbs.config import load, parse_source_settings, render_source_file, require
+    from pbs.files import write
+    from pbs.provision import provision
+
+    home: Home = context.obj
+    _new_name(home, name)
+    agent = _absolute(agent_path)
+    extra = parse_source_settings(settings or [])
+    pinned = host_key or asyncio.run(_ask_host_key(host, port, accept=accept_host_key))
+    values: dict[str, Any] = {"host": host, "port": port, "user": user, "host_key": pinned, **extra}
+    path = home.sources_d / f"{name}.toml"
+    write(path, render_source_file(values).encode())
+    try:
+        source = require(load(home), name)
+        _provision(home, source, provision)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    try:
+        Service(home.controller_socket).post("/api/v1/reload", {})
+    except ServiceDown:
+        note("the service is not running: `pbs serve` starts it")
+    lines = _lines(home, source, agent)
+    if as_json:
+        document({"name": name, "host_key": pinned, **lines})
+        return
+    _tell(source, lines)
+
+
+def _provision(home: Home, source: Source, provision: Any) -> None:
+    from pbs.clock import SystemClock
+    from pbs.ledger import open_ledger
+
+    home.check_socket_paths((source.name,))
+    asyncio.run(provision(home, open_ledger(home.ledger), source, SystemClock()))
+
+
+def _tell(source: Source, lines: dict[str, str]) -> None:
+    name = source.name
+    print(f"{name} is added. Three things remain to be done on {source.address.host}:\n")
+    print("1. install the agent (`pbs agent bundle` writes all that it needs into one file)\n")
+    print(f"2. as /etc/pbs-agent/{name}.toml (or ~{source.address.user}/.config/pbs-agent/{name}.toml):\n")
+    print(lines["agent_profile"])
+    print(f"3. as one line in ~{source.address.user}/.ssh/authorized_keys:\n")
+    print(lines["authorized_keys"])
+    print(f"\nThen try it with `pbs doctor {name}`, and make the first backup with `pbs pull {name}`.")
+
+
+def _new_name(home: Home, name: str) -> None:
+    from pbs.config import load
+
+    if not valid_name(name):
+        raise UsageError(
+            f"{name!r} cannot be a source's name",
+            "1 to 63 letters, digits, `-` or `_`, beginning with a letter or digit; not `all`, not `latest`",
+        )
+    if name.lower() in {known.lower() for known in load(home).sources}:
+        raise UsageError(f"there is a source {name} already", f"`pbs source show {name}` shows it")
+
+
+def _absolute(agent_path: str) -> str:
+    if not agent_path.startswith("/") or any(sign in agent_path for sign in '"\\\n'):
+        raise UsageError(
+            "--agent-path must be an absolute path without quotes", f"for example {DEFAULT_AGENT}"
+        )
+    return agent_path
+
+
+async def _ask_host_key(host: str, port: int, *, accept: bool) -> str:
+    """The key that answers now, once a person has said that it is the right one."""
+    from pbs.tunnel import host_key_of
+
+    if not accept and not sys.stdin.isatty():
+        raise UsageError(
+            "whose host key to trust must be said",
+            "give --host-key KEY, or --accept-host-key to pin the one that answers now",
+        )
+    key, fingerprint = await host_key_of(host, port)
+    if not accept:
+        note(f"{host}:{port} shows {key.split()[0]} {fingerprint}")
+        note("compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on that machine")
+        if not typer.confirm("Is it that one?", default=False, err=True):
+            raise UsageError("nothing was added", "give the right key with --host-key")
+    return key
+
+
+def _lines(home: Home, source: Source, agent_path: str) -> dict[str, str]:
+    from pbs.tunnel import public_key
+
+    key = public_key(Path(source.address.ssh_key))
+    command = f"{agent_path} --profile {source.name}"
+    options = (
+        f'restrict,port-forwarding,permitopen="localhost:1",permitlisten="localhost:1",command="{command}"'
+    )
+    return {
+        "authorized_keys": f"{options} {key}",
+        "agent_profile": '# what is backed up; see the agent\'s documentation\npath = "/srv/data"\n',
+        "agent_path": agent_path,
+    }
+
+
+@group.command("remove")
+def remove(
+    context: typer.Context,
+    name: Name,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete its repository and key as well, for good.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --purge.")] = False,
+) -> None:
+    """Remove a source; its repository stays unless --purge is given."""
+    from pbs.cli.client import Service
+    from pbs.clock import SystemClock
+    from pbs.config import load, require
+    from pbs.ledger import open_ledger
+
+    home: Home = context.obj
+    path = home.sources_d / f"{name}.toml"
+    ledger = open_ledger(home.ledger)
+    try:
+        require(load(home), name)
+    except NotFound:
+        if not purge or ledger.repository(name) is None:
+            raise
+    else:
+        if not path.exists():
+            raise ConfigError(
+                f"{name} stands in pbs.toml, which this never edits",
+                f"remove [source.{name}] there, then `pbs reload`",
+            )
+    if purge and not yes and not _sure(name):
+        raise UsageError("nothing was removed", "answer with the source's name, or give --yes")
+    path.unlink(missing_ok=True)
+    try:
+        Service(home.controller_socket).post("/api/v1/reload", {})
+    except ServiceDown:
+        pass
+    if purge:
+        _purge(home, name)
+    ledger.remove_source(name, SystemClock().now(), purge=purge)
+    note(f"{name} is removed" + ("" if purge else f"; its repository stays at {home.repository(name)}"))
+
+
+def _sure(name: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    answer: str = typer.prompt(f"This deletes every backup of {name}. Type its name to go on", err=True)
+    return answer == name
+
+
+def _purge(home: Home, name: str) -> None:
+    from pbs.files import locked, remove_tree
+
+    with (
+        locked(home.locks / f"{name}.run.lock", what=name),
+        locked(home.locks / f"{name}.repository.lock", what=name),
+    ):
+        doomed = home.backups / f".{name}.removed"
+        remove_tree(doomed)
+        if home.repository(name).exists():
+            # Renamed first: a half-deleted repository never stands in the place of a whole one.
+            os.rename(home.repository(name), doomed)  # noqa: PTH104
+        home.password(name).unlink(missing_ok=True)
+        remove_tree(doomed)
+        remove_tree(home.work(name))
+    if doomed.exists():
+        raise PbsError(f"{doomed} could not be deleted whole", "delete it by hand")

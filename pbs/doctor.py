@@ -1,0 +1,189 @@
+"""What a person checks first: tools, home, service, and for a source whether what must work works and what must not does not.
+
+Every check answers with a finding; none changes anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pbs import repository
+from pbs.assemble import KnownRepository, Tools
+from pbs.clock import SystemClock
+from pbs.config import load
+from pbs.endpoint import Supervisor
+from pbs.endpoint.door import rest_server
+from pbs.errors import PbsError
+from pbs.files import Home
+from pbs.ledger import open_ledger
+from pbs.model import Source
+from pbs.process import find_tool, run
+from pbs.runs.pull import socket_path
+from pbs.text import clean_line, size
+from pbs.tunnel import Connection, connect
+from pbs.tunnel.probe import Finding, forbidden
+
+LEAST_FREE_BYTES = 1 << 30
+REST_SERVER_MINIMUM = (0, 13)
+
+
+async def look_at_server(home: Home) -> list[Finding]:
+    """The tools, the home, the ledger and the service."""
+    findings = [
+        await _restic(),
+        await _rest_server(),
+        _tool("fusermount3", "mounts"),
+        _tool("rdiff-backup", "imports"),
+    ]
+    findings += [_private(home.keys), _space(home)]
+    try:
+        config = load(home)
+        findings.append(Finding("configuration", "ok", f"{len(config.sources)} source(s)"))
+    except PbsError as error:
+        findings.append(
+            Finding("configuration", "broken", error.message, "`pbs config check` lists the faults")
+        )
+    findings += [_ledger(home), _service(home)]
+    return findings
+
+
+async def _restic() -> Finding:
+    try:
+        version = await repository.require()
+    except PbsError as error:
+        return Finding("restic", "broken", error.message, error.hint)
+    return Finding("restic", "ok", f"{'.'.join(map(str, version))} at {repository.tool()}")
+
+
+async def _rest_server() -> Finding:
+    try:
+        path = rest_server()
+    except PbsError as error:
+        return Finding("rest-server", "broken", error.message, error.hint)
+    said = (await run([path, "--version"], timeout=20)).stdout.decode("utf-8", "replace")
+    words = said.split()
+    number = words[1] if len(words) > 1 else "?"
+    parts = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
+    if parts < REST_SERVER_MINIMUM:
+        return Finding("rest-server", "broken", f"{clean_line(said, 80)} is too old", "install 0.13 or newer")
+    return Finding("rest-server", "ok", f"{number} at {path}")
+
+
+def _tool(name: str, use: str) -> Finding:
+    path = find_tool(name)
+    if path is None:
+        return Finding(
+            name, "warning", f"{name} is missing: no {use}", f"install {name} where {use} are wanted"
+        )
+    return Finding(name, "ok", str(path))
+
+
+def _private(folder: Path) -> Finding:
+    try:
+        loose = [
+            path
+            for path in (folder, *folder.iterdir())
+            if path.stat().st_mode & 0o077 and path.suffix != ".pub"
+        ]
+    except OSError as error:
+        return Finding(
+            "keys", "broken", f"{folder} cannot be read: {error.strerror}", "run as the owner of the home"
+        )
+    if loose:
+        return Finding("keys", "broken", f"others may read {loose[0]}", f"chmod -R go= {folder}")
+    return Finding("keys", "ok", f"{folder} is closed to others")
+
+
+def _space(home: Home) -> Finding:
+    free = shutil.disk_usage(home.root).free
+    state = "ok" if free > LEAST_FREE_BYTES else "warning"
+    advice = None if state == "ok" else "free some space: a full disk stops every run"
+    return Finding("disk", state, f"{size(free)} free", advice)
+
+
+def _ledger(home: Home) -> Finding:
+    try:
+        open_ledger(home.ledger).close()
+        with closing(sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True)) as database:
+            answer = database.execute("PRAGMA quick_check").fetchone()[0]
+    except (PbsError, sqlite3.Error) as error:
+        return Finding(
+            "ledger", "broken", str(error), "start `pbs serve` once; if that fails, restore its copy"
+        )
+    state = "ok" if answer == "ok" else "broken"
+    return Finding(
+        "ledger", state, clean_line(str(answer), 200), None if state == "ok" else "restore its copy"
+    )
+
+
+def _service(home: Home) -> Finding:
+    try:
+        programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
+    except PbsError as error:
+        return Finding("service", "warning", error.message, error.hint)
+    bad = [each["name"] for each in programs if each["statename"] in ("FATAL", "BACKOFF")]
+    if bad:
+        return Finding("service", "broken", f"{bad[0]} does not run", f"look at {home.log}/{bad[0]}.log")
+    return Finding("service", "ok", f"{len(programs)} programs")
+
+
+async def look_at_source(home: Home, source: Source) -> list[Finding]:
+    """The repository, the allowed words, and everything that must be refused."""
+    clock = SystemClock()
+    ledger = open_ledger(home.ledger)
+    findings = [
+        await _repository(home, source, Tools(home, ledger, Supervisor(home.sockets, home.etc), clock))
+    ]
+    try:
+        async with connect(source.address, clock) as line:
+            findings.append(
+                Finding("login", "ok", f"{source.address.user}@{source.address.host}, host key as pinned")
+            )
+            findings += await _words(source, line)
+    except PbsError as error:
+        findings.append(Finding(error.code, "broken", error.message, error.hint))
+    return findings
+
+
+async def _repository(home: Home, source: Source, tools: Tools) -> Finding:
+    try:
+        await KnownRepository(home, tools.ledger, source.name, ()).verify()
+    except PbsError as error:
+        return Finding("repository", "broken", error.message, error.hint)
+    return Finding("repository", "ok", "is the one that the ledger knows, and our key opens it")
+
+
+async def _words(source: Source, line: Connection) -> list[Finding]:
+    async with await line.say("ping") as talk:
+        async for _ in talk.events():
+            pass
+    end = talk.end or {}
+    if end.get("outcome") != "ok":
+        message = clean_line(str(end.get("message")), 300)
+        return [Finding("ping", "broken", f"the agent says: {message}", "correct that on the source")]
+    hello = talk.hello
+    about = clean_line(f"agent {hello.get('agent')}, restic {hello.get('restic')}", 100)
+    findings = [Finding("ping", "ok", about)]
+    async with await line.say("clear") as talk:
+        async for _ in talk.events():
+            pass
+    cleared = (talk.end or {}).get("outcome") == "ok"
+    findings.append(
+        Finding("clear", "ok" if cleared else "broken", clean_line(str((talk.end or {}).get("message")), 100))
+    )
+    lent = socket_path(str(hello.get("socket_folder")))
+    # What is lent here leads nowhere, so nothing of ours can be reached while the lock is tried.
+    async with line.lend(lent, Path("/nonexistent") / secrets.token_hex(8)):
+        findings.append(Finding("forward", "ok", "a socket can be lent"))
+        findings += await forbidden(line, source.address, lent, source.address.user == "root")
+    return findings
+
+
+def standing(findings: list[Finding]) -> str:
+    """The worst of them."""
+    order = ("broken", "warning", "ok")
+    return next(state for state in order if any(each.state == state for each in findings) or state == "ok")

@@ -1,0 +1,250 @@
+"""The parent of the service: checks everything that can be checked, then keeps one supervisord for as long as it lives.
+
+It turns TERM into a clean stop and HUP into our own reload (supervisord's HUP would restart everything). It
+carries out no run and holds no state but the lock that lets a home be served once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from pbs.clock import SystemClock, pause
+from pbs.config import Config, load
+from pbs.endpoint import Endpoint, Supervisor
+from pbs.endpoint.program import escape, quote
+from pbs.errors import HomeError, PbsError, ServiceDown
+from pbs.files import FileLock, Home, write
+from pbs.ledger import open_ledger
+from pbs.ledger.upgrade import upgrade
+from pbs.process import start
+from pbs.render import render
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 60.0
+FDS_PER_RUN = 128
+
+
+def prepare(root: Path) -> tuple[Home, Config]:
+    """Everything that must be right before anything starts; nothing is running yet when this raises.
+
+    Raises:
+        ConfigError, HomeError, SchemaMismatch, ToolMissing: each with what to do.
+    """
+    home = Home.at(root)
+    config = load(home)
+    home = Home.at(root, config.server.run_dir)
+    home.check_socket_paths(tuple(config.sources))
+    home.make()
+    home.remember_run_dir()
+    return home, config
+
+
+def ready_to_start(home: Home, config: Config) -> None:
+    """Upgrade the ledger, look at the port, write what supervisord reads. The caller holds the lock of the service."""
+    upgrade(home.ledger, home.locks / "upgrade.lock")
+    _port_free(config)
+    folder = home.etc / "supervisord.d"
+    for path in folder.glob("*.conf"):
+        path.unlink()
+    ledger = open_ledger(home.ledger)
+    supervisor = Supervisor(home.supervisor_socket, folder)
+    clock = SystemClock()
+    for name, source in config.sources.items():
+        # Written beforehand, since making a thousand programs known one by one costs minutes.
+        if source.endpoint == "always" and ledger.repository(name) is not None:
+            write(folder / f"endpoint-{name}.conf", Endpoint(home, source, supervisor, clock).text.encode())
+    ledger.close()
+    write(home.etc / "supervisord.conf", _supervisord_conf(home, config).encode())
+
+
+def _supervisord_conf(home: Home, config: Config) -> str:
+    return render(
+        "supervisord.conf.j2",
+        socket=escape(home.supervisor_socket),
+        log=escape(home.log),
+        pidfile=escape(home.sockets / "supervisord.pid"),
+        include=escape(home.etc / "supervisord.d"),
+        program=quote(sys.executable, "-I", "-m", "pbs.cli.main", "--home", home.root),
+        workers=config.server.workers,
+        minfds=min(1024, _fd_limit()),
+        user=pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else "",
+    )
+
+
+def _fd_limit() -> int:
+    return os.sysconf("SC_OPEN_MAX")
+
+
+def _port_free(config: Config) -> None:
+    if config.server.listen is None:
+        return
+    host, port = config.server.listen
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise HomeError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            'choose another `listen` in [server] of pbs.toml, or listen = "off" for the socket alone',
+        ) from error
+
+
+def serve(root: Path, *, say: Callable[[str], None]) -> int:
+    """Serve a home until TERM or INT; returns supervisord's exit code.
+
+    Raises:
+        PbsError: it cannot start; nothing is left running.
+    """
+    home, config = prepare(root)
+    lock = FileLock(home.locks / "serve.lock")
+    if not lock.acquire():
+        raise HomeError(
+            f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
+        )
+    ready_to_start(home, config)
+    command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(home.etc / "supervisord.conf")]
+    log = os.open(home.log / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    child = start(command, inherit=(lock.descriptor,), output=log)
+    os.close(log)
+    _pass_on(child, home)
+    try:
+        wait_ready(home, child)
+        where = f", http on {config.server.base_url}" if config.server.listen else ""
+        say(f"serving {home.root}{where}; `pbs stop` or Ctrl-C ends it")
+        return child.wait()
+    finally:
+        _end(child)
+        lock.release()
+
+
+def _pass_on(child: subprocess.Popen[bytes], home: Home) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        child.terminate()
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        # A process of its own: a signal handler must not wait.
+        start([sys.executable, "-I", "-m", "pbs.cli.main", "--home", str(home.root), "reload"])
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def wait_ready(home: Home, child: subprocess.Popen[bytes] | None = None) -> None:
+    """Return when the controller answers.
+
+    Raises:
+        ServiceDown: it does not within 30 s, or supervisord ended.
+    """
+    clock = SystemClock()
+    deadline = clock.monotonic() + READY_SECONDS
+    while not answers(home.controller_socket):
+        if child is not None and child.poll() is not None:
+            raise ServiceDown("supervisord ended at once", f"look at {home.log}/supervisord.out")
+        if clock.monotonic() > deadline:
+            raise ServiceDown("the controller does not answer", f"look at {home.log}/controller.log")
+        pause(0.05)
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody accepts connections on this socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def serve_detached(root: Path) -> Home:
+    """Serve a home in the background; returns when it answers.
+
+    Raises:
+        PbsError: it cannot start, or does not answer in time.
+    """
+    home, _ = prepare(root)
+    if served(home):
+        raise HomeError(
+            f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
+        )
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        os.setsid()
+        if os.fork() == 0:
+            _in_background(home, writing)
+        os._exit(0)
+    os.close(writing)
+    os.wait()
+    with os.fdopen(reading) as word:
+        said = word.read()
+    if said != "ready":
+        message, _, hint = said.partition("\n")
+        raise ServiceDown(message or "the service ended at once", hint or f"look at {home.log}")
+    return home
+
+
+def _in_background(home: Home, writing: int) -> None:
+    """The grandchild: says on the pipe how starting went, then lives on without a terminal."""
+
+    def say(_text: str) -> None:
+        os.write(writing, b"ready")
+        os.close(writing)
+
+    nothing = os.open(os.devnull, os.O_RDWR)
+    log = os.open(home.log / "serve.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    code = 1
+    try:
+        code = serve(home.root, say=say)
+    except PbsError as error:
+        with contextlib.suppress(OSError):
+            os.write(writing, f"{error.message}\n{error.hint or ''}".encode())
+    finally:
+        os._exit(code)
+
+
+def served(home: Home) -> bool:
+    """Whether somebody serves this home."""
+    lock = FileLock(home.locks / "serve.lock")
+    free = lock.acquire()
+    lock.release()
+    return not free
+
+
+def stop(home: Home) -> None:
+    """End the service of a home cleanly and wait until it is gone.
+
+    Raises:
+        ServiceDown: nobody serves it.
+    """
+    Supervisor(home.supervisor_socket, home.etc / "supervisord.d").ask("shutdown")
+    clock = SystemClock()
+    deadline = clock.monotonic() + STOP_SECONDS
+    while served(home):
+        if clock.monotonic() > deadline:
+            raise PbsError("the service does not end", f"look at {home.log}/supervisord.log")
+        pause(0.05)
