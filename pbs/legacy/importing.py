@@ -18,7 +18,8 @@ from pbs.errors import ToolError, ToolMissing
 from pbs.legacy.messages import Backup
 from pbs.legacy.trees import DATA, LegacyTree, State, examine
 from pbs.model import SNAPSHOT_ID
-from pbs.process import Finished, Program, find_tool, run, tool_failed
+from pbs.process import Finished, find_tool, run
+from pbs.program import Program, tool_failed
 from pbs.scratch import Scratch, scratch
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbs.errors import NotFound, ResticError
-from pbs.process import Program
+from pbs.program import Program
 from pbs.repository import messages
 from pbs.repository.messages import REPLACED, Entry, lossy
 from pbs.repository.restic import ANSWER_SECONDS, Handle, present

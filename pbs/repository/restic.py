@@ -25,7 +25,8 @@ from pbs.errors import (
     WrongPassword,
 )
 from pbs.model import SNAPSHOT_ID, Snapshot
-from pbs.process import SECRET, Finished, Program, find_tool, run
+from pbs.process import SECRET, Finished, find_tool, run
+from pbs.program import Program
 from pbs.repository import messages
 
 MINIMUM = (0, 19, 0)

@@ -19,7 +19,8 @@ from pathlib import Path
 from pbs import files
 from pbs.clock import Clock
 from pbs.errors import NotFound, RestoreError
-from pbs.process import Child, Program
+from pbs.process import Child
+from pbs.program import Program
 from pbs.restore.points import INSTEAD, detach, fusermount, mounted, settled
 from pbs.restore.records import (
     IDS,

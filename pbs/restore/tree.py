@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pbs import files
 from pbs.errors import NotFound, RestoreError
 from pbs.model import RootMeta
-from pbs.process import Program
+from pbs.program import Program
 from pbs.text import clean_line, size
 
 DEVICES = frozenset({"dev", "chardev"})
