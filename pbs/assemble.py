@@ -16,7 +16,8 @@ from pbs import legacy, repository, tunnel
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.errors import RepositoryMissing, RepositoryReplaced
-from pbs.files import Home, explained
+from pbs.files import explained
+from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.model import Repository, Run, Snapshot, Source

@@ -7,11 +7,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from pbs_agent.bundle import build_pyz
-
 from pbs import repository
 from pbs.files import explained, write
 from pbs.render import render
+from pbs_agent.bundle import build_pyz
 
 FOLDER = "pbs-agent"
 
@@ -32,7 +31,9 @@ def write_bundle(target: Path, profile: str) -> None:
             _add(tar, "pbs-agent", agent.read_bytes(), 0o755)
             _add(tar, "restic", restic.resolve().read_bytes(), 0o755)
             _add(tar, "profile.toml", render("agent-profile.toml.j2").encode(), 0o644)
-            _add(tar, "README", render("agent-bundle.txt.j2", name=profile, bundle=target.name).encode(), 0o644)
+            _add(
+                tar, "README", render("agent-bundle.txt.j2", name=profile, bundle=target.name).encode(), 0o644
+            )
         write(target, buffer.getvalue(), mode=0o644)
 
 

@@ -17,7 +17,8 @@ from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
-from pbs.files import FileLock, Home, tree_bytes, write
+from pbs.files import FileLock, tree_bytes, write
+from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.model import Cause, Kind, Run, Source
 from pbs.process import die_with_parent

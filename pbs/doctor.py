@@ -18,7 +18,7 @@ from pbs.config import load
 from pbs.endpoint import Supervisor
 from pbs.endpoint.door import rest_server
 from pbs.errors import PbsError
-from pbs.files import Home
+from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.model import Source
 from pbs.process import find_tool, run

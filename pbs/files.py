@@ -1,6 +1,6 @@
-"""Where everything of a home lies, and how it is written: whole or not at all, private from the start.
+"""How files are written: whole or not at all, private from the start; and kernel locks.
 
-The only door to writing files and to file locks. It never knows what the bytes mean.
+The only door to writing files and to file locks. It never knows what the bytes mean, nor where a home keeps them.
 """
 
 from __future__ import annotations
@@ -12,178 +12,12 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pbs.errors import HomeError, LeaseHeld
 
-SOCKET_PATH_LIMIT = 107
-# supervisord binds SOCKET.PID before it renames it to SOCKET.
-SUPERVISOR_SOCKET_LIMIT = 99
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The folder of one backup server. `sockets` is run_dir: a short folder where a long home would not fit."""
-
-    root: Path
-    sockets: Path
-
-    @classmethod
-    def at(cls, root: Path, run_dir: str | None = None) -> Home:
-        """The home at `root`; the run_dir that the service last used is remembered in etc/run_dir."""
-        root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would replace a short symlink by a long path
-        if run_dir is None:
-            with suppress(OSError):
-                run_dir = (root / "etc/run_dir").read_text().strip() or None
-        return cls(root, root / (run_dir or "var/run"))
-
-    @property
-    def exists(self) -> bool:
-        """Whether `pbs init` was here."""
-        return (self.root / "pbs.toml").exists() or self.ledger.exists()
-
-    @property
-    def config(self) -> Path:
-        """The operator's configuration."""
-        return self.root / "pbs.toml"
-
-    @property
-    def sources_d(self) -> Path:
-        """One file per source."""
-        return self.root / "sources.d"
-
-    @property
-    def etc(self) -> Path:
-        """What is generated."""
-        return self.root / "etc"
-
-    @property
-    def keys(self) -> Path:
-        """Everything that is secret."""
-        return self.root / "etc/keys"
-
-    @property
-    def ledger(self) -> Path:
-        """The database."""
-        return self.root / "var/lib/ledger.sqlite"
-
-    @property
-    def locks(self) -> Path:
-        """File locks. Always below the home, so that they are found with a broken configuration too."""
-        return self.root / "var/run/locks"
-
-    @property
-    def log(self) -> Path:
-        """Logs of the service."""
-        return self.root / "var/log"
-
-    @property
-    def cache(self) -> Path:
-        """Restic's caches: safe to delete."""
-        return self.root / "var/cache"
-
-    @property
-    def feeds(self) -> Path:
-        """Rendered feeds."""
-        return self.root / "srv/feeds"
-
-    @property
-    def backups(self) -> Path:
-        """Legacy trees and repositories."""
-        return self.root / "srv/backup/pbs"
-
-    @property
-    def controller_socket(self) -> Path:
-        """Where the API answers."""
-        return self.sockets / "controller.sock"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        """Where supervisord answers."""
-        return self.sockets / "supervisor.sock"
-
-    def endpoint_socket(self, name: str) -> Path:
-        """Where the append-only door of a source listens."""
-        return self.sockets / "endpoint" / f"{name}.sock"
-
-    def repository(self, name: str) -> Path:
-        """The restic repository of a source."""
-        return self.backups / f"{name}.restic"
-
-    def legacy(self, name: str) -> Path:
-        """The rdiff-backup tree of a source, if there was one."""
-        return self.backups / name
-
-    def work(self, name: str) -> Path:
-        """Views and scratch of a source: hard links need the repository's file system."""
-        return self.backups / f"{name}.work"
-
-    def password(self, name: str) -> Path:
-        """The repository password of a source."""
-        return self.keys / f"{name}.key"
-
-    def run_log(self, name: str, run: str) -> Path:
-        """Everything that one run did, one JSON object a line."""
-        return self.log / "runs" / name / f"{run}.jsonl"
-
-    def mountpoint(self, name: str) -> Path:
-        """Where snapshots of a source are mounted unless told otherwise."""
-        return self.root / "mnt" / name
-
-    def make(self) -> None:
-        """Make every folder that is missing, closed to others where secrets or sockets lie.
-
-        Raises:
-            HomeError: where a folder cannot be made or a private one belongs to somebody else.
-        """
-        with explained("make the folders of the home", self.root):
-            for folder in (self.root, self.root / "var", self.root / "srv"):
-                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            for folder in (
-                self.etc, self.keys, self.sources_d, self.root / "var/lib", self.root / "var/run", self.locks,
-                self.sockets, self.sockets / "endpoint", self.sockets / "wake", self.log, self.log / "runs",
-                self.cache, self.feeds, self.backups, self.root / "mnt", self.etc / "supervisord.d",
-            ):  # fmt: skip
-                folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-            for folder in (self.keys, self.sockets):
-                _close_to_others(folder)
-
-    def check_socket_paths(self, names: tuple[str, ...] = ()) -> None:
-        """Refuse, before anything starts, a home whose socket paths the kernel would not take.
-
-        Raises:
-            HomeError: with the path, its length and the way out.
-        """
-        wanted = [
-            (self.supervisor_socket, SUPERVISOR_SOCKET_LIMIT),
-            (self.controller_socket, SOCKET_PATH_LIMIT),
-        ]
-        wanted += [(self.endpoint_socket(name), SOCKET_PATH_LIMIT) for name in names]
-        for path, limit in wanted:
-            length = len(os.fsencode(path))
-            if length > limit:
-                raise HomeError(
-                    f"the socket path {path} has {length} bytes; at most {limit} work",
-                    'set run_dir in [server] of pbs.toml to a short absolute folder, such as run_dir = "/run/pbs"',
-                )
-
-    def remember_run_dir(self) -> None:
-        """Leave word where the sockets are, for verbs that must work with a broken pbs.toml."""
-        write(self.etc / "run_dir", str(self.sockets).encode() + b"\n")
-
-
-def _close_to_others(folder: Path) -> None:
-    status = folder.stat()
-    if status.st_uid != os.geteuid():
-        raise HomeError(
-            f"{folder} belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this",
-            "run pbs as the owner of the home, or give the home to this user with chown -R",
-        )
-    if status.st_mode & 0o077:
-        folder.chmod(PRIVATE_DIR)
 
 
 @contextmanager
@@ -228,6 +62,26 @@ def write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[int]:
+    """A descriptor for a file that appears at `path` only when the block has ended well; an old one stays till then.
+
+    Raises:
+        HomeError: it cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    with explained("write", path):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+            temporary.replace(path)
+        finally:
+            os.close(descriptor)
+            with suppress(FileNotFoundError):
+                temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

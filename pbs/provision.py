@@ -11,7 +11,8 @@ from pbs import repository
 from pbs.assemble import password_of
 from pbs.clock import Clock
 from pbs.errors import RepositoryReplaced, ResticError
-from pbs.files import Home, locked, write
+from pbs.files import locked, write
+from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository, Source
 

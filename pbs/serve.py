@@ -6,7 +6,6 @@ carries out no run and holds no state but the lock that lets a home be served on
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import signal
@@ -17,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from pbs.background import in_background
 from pbs.clock import SystemClock, pause
 from pbs.config import Config, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, PbsError, ServiceDown
-from pbs.files import FileLock, Home, write
+from pbs.files import FileLock, write
+from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
@@ -188,43 +189,8 @@ def serve_detached(root: Path) -> Home:
         raise HomeError(
             f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
         )
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        os.close(reading)
-        os.setsid()
-        if os.fork() == 0:
-            _in_background(home, writing)
-        os._exit(0)
-    os.close(writing)
-    os.wait()
-    with os.fdopen(reading) as word:
-        said = word.read()
-    if said != "ready":
-        message, _, hint = said.partition("\n")
-        raise ServiceDown(message or "the service ended at once", hint or f"look at {home.log}")
+    in_background(lambda ready: serve(home.root, say=lambda _: ready()), home.log / "serve.out")
     return home
-
-
-def _in_background(home: Home, writing: int) -> None:
-    """The grandchild: says on the pipe how starting went, then lives on without a terminal."""
-
-    def say(_text: str) -> None:
-        os.write(writing, b"ready")
-        os.close(writing)
-
-    nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(home.log / "serve.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(nothing, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    code = 1
-    try:
-        code = serve(home.root, say=say)
-    except PbsError as error:
-        with contextlib.suppress(OSError):
-            os.write(writing, f"{error.message}\n{error.hint or ''}".encode())
-    finally:
-        os._exit(code)
 
 
 def served(home: Home) -> bool:

@@ -18,7 +18,8 @@ from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, LeaseLost, PbsError
-from pbs.files import FileLock, Home
+from pbs.files import FileLock
+from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.model import Cause, Ending, Kind, Outcome, Run, Source
 from pbs.process import die_with_parent

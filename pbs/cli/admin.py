@@ -10,7 +10,7 @@ import typer
 
 from pbs.cli.show import Json, Name, document, note, table
 from pbs.errors import ConfigError, UsageError
-from pbs.files import Home
+from pbs.home import Home
 
 key_group = typer.Typer(help="Repository passwords.", no_args_is_help=True)
 agent_group = typer.Typer(help="The agent for sources.", no_args_is_help=True)
@@ -117,10 +117,9 @@ def config_schema() -> None:
 @config_group.command("show")
 def config_show(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Show the values that a source really has, and where each comes from."""
-    from pbs.config import load, require
+    from pbs.config import load
 
     config = load(context.obj)
-    require(config, name)
     resolved = config.resolved(name)
     if as_json:
         document(
@@ -147,7 +146,7 @@ def completion(
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
 ) -> None:
     """Print the completion script of a shell."""
-    from typer.completion import get_completion_script
+    from typer._completion_shared import get_completion_script
 
     if shell not in ("bash", "zsh", "fish"):
         raise UsageError(f"there is no completion for {shell!r}", "one of: bash, zsh, fish")

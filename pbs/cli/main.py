@@ -13,7 +13,7 @@ import typer
 from pbs import __version__
 from pbs.cli import admin, look, runs, service, sources
 from pbs.errors import ConfigError, PbsError
-from pbs.files import Home
+from pbs.home import Home
 
 app = typer.Typer(
     name="pbs",

@@ -8,7 +8,7 @@ import typer
 
 from pbs.cli.show import Json, Name, amount, document, lasted, note, run_line, table, when
 from pbs.errors import UsageError
-from pbs.files import Home
+from pbs.home import Home
 
 # The worst first: several sources are as bad as the worst of them.
 EXIT_CODES = {"failed": 1, "refused": 4, "cancelled": 5, "interrupted": 5, "partial": 3, "missed": 1, "ok": 0}

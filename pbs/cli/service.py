@@ -10,7 +10,7 @@ import typer
 
 from pbs.cli.show import Json, amount, document, note, table, when
 from pbs.errors import HomeError, ServiceDown
-from pbs.files import Home
+from pbs.home import Home
 
 
 def register(app: typer.Typer) -> None:
@@ -173,13 +173,13 @@ def doctor(
 ) -> int:
     """Check tools and home; with NAME also that the source does what it must and refuses what it must not."""
     from pbs import doctor as examine
-    from pbs.config import load, require
+    from pbs.config import load
 
     home = _require_home(context.obj)
     if name is None:
         findings = asyncio.run(examine.look_at_server(home))
     else:
-        findings = asyncio.run(examine.look_at_source(home, require(load(home), name)))
+        findings = asyncio.run(examine.look_at_source(home, load(home).source(name)))
     standing = examine.standing(findings)
     if as_json:
         checks = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 
 from pbs.cli.show import Json, Name, amount, document, note, table, when
 from pbs.errors import ConfigError, NotFound, PbsError, ServiceDown, UsageError
-from pbs.files import Home
+from pbs.home import Home
 from pbs.model import Source, valid_name
 
 DEFAULT_AGENT = "/usr/local/bin/pbs-agent"
@@ -59,11 +60,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one source, and the line that belongs into its authorized_keys."""
-    from pbs.config import load, require
+    from pbs.config import load
     from pbs.ledger import open_ledger
 
     home: Home = context.obj
-    source = require(load(home), name)
+    source = load(home).source(name)
     known = open_ledger(home.ledger).repository(name)
     facts = {
         "name": name,
@@ -75,7 +76,7 @@ def show(
         "repository_id": known.id if known else None,
         "endpoint": source.endpoint,
         "encryption": source.encryption,
-        **_lines(home, source, _absolute(agent_path)),
+        **_lines(source, _absolute(agent_path)),
     }
     if as_json:
         document(facts)
@@ -106,7 +107,7 @@ def add(
 ) -> None:
     """Add a source: pin its host key, make its repository and key, print what belongs on the source."""
     from pbs.cli.client import Service
-    from pbs.config import load, parse_source_settings, render_source_file, require
+    from pbs.config import load, parse_source_settings, render_source_file
     from pbs.files import write
     from pbs.provision import provision
 
@@ -116,10 +117,10 @@ def add(
     extra = parse_source_settings(settings or [])
     pinned = host_key or asyncio.run(_ask_host_key(host, port, accept=accept_host_key))
     values: dict[str, Any] = {"host": host, "port": port, "user": user, "host_key": pinned, **extra}
+    source = load(home, {name: values}).source(name)
     path = home.sources_d / f"{name}.toml"
     write(path, render_source_file(values).encode())
     try:
-        source = require(load(home), name)
         _provision(home, source, provision)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -128,7 +129,7 @@ def add(
         Service(home.controller_socket).post("/api/v1/reload", {})
     except ServiceDown:
         note("the service is not running: `pbs serve` starts it")
-    lines = _lines(home, source, agent)
+    lines = _lines(source, agent)
     if as_json:
         document({"name": name, "host_key": pinned, **lines})
         return
@@ -192,7 +193,7 @@ async def _ask_host_key(host: str, port: int, *, accept: bool) -> str:
     return key
 
 
-def _lines(home: Home, source: Source, agent_path: str) -> dict[str, str]:
+def _lines(source: Source, agent_path: str) -> dict[str, str]:
     from pbs.tunnel import public_key
 
     key = public_key(Path(source.address.ssh_key))
@@ -219,14 +220,14 @@ def remove(
     """Remove a source; its repository stays unless --purge is given."""
     from pbs.cli.client import Service
     from pbs.clock import SystemClock
-    from pbs.config import load, require
+    from pbs.config import load
     from pbs.ledger import open_ledger
 
     home: Home = context.obj
     path = home.sources_d / f"{name}.toml"
     ledger = open_ledger(home.ledger)
     try:
-        require(load(home), name)
+        load(home).source(name)
     except NotFound:
         if not purge or ledger.repository(name) is None:
             raise
@@ -239,10 +240,8 @@ def remove(
     if purge and not yes and not _sure(name):
         raise UsageError("nothing was removed", "answer with the source's name, or give --yes")
     path.unlink(missing_ok=True)
-    try:
+    with suppress(ServiceDown):
         Service(home.controller_socket).post("/api/v1/reload", {})
-    except ServiceDown:
-        pass
     if purge:
         _purge(home, name)
     ledger.remove_source(name, SystemClock().now(), purge=purge)

@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from pbs.errors import HomeError, PbsError
-from pbs.files import Home, explained
+from pbs.files import explained
+from pbs.home import Home
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, pages
@@ -61,7 +63,7 @@ async def no_cross_site(request: web.Request, handler: Handler) -> web.StreamRes
     return await handler(request)
 
 
-def token_wanted(token: str, unlocked: frozenset[str]) -> Handler:
+def token_wanted(token: str, unlocked: frozenset[str]) -> Middleware:
     """The middleware of the TCP listener: the operator's token, except for what the configuration opens."""
 
     @web.middleware
@@ -74,14 +76,14 @@ def token_wanted(token: str, unlocked: frozenset[str]) -> Handler:
             )
         return await handler(request)
 
-    return check  # type: ignore[return-value]  # aiohttp types a middleware as taking the handler too
+    return check
 
 
-def make_app(face: Face, *middlewares: Handler) -> web.Application:
+def make_app(face: Face, *middlewares: Middleware) -> web.Application:
     """The application for one listener."""
     app = web.Application(
         client_max_size=BODY_LIMIT, middlewares=[one_error_shape, no_cross_site, *middlewares]
-    )  # type: ignore[list-item]
+    )
     app[FACE] = face
     app.add_routes([*api.routes(), *pages.routes()])
     return app

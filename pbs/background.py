@@ -1,0 +1,62 @@
+"""Leaves a piece of work running after this process has ended, and says how starting it went. It never restarts anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pbs.errors import PbsError
+
+READY = "ready"
+
+
+def in_background(act: Callable[[Callable[[], None]], int], log: Path) -> None:
+    """Run `act` in a process of its own, without terminal, its output going to `log`.
+
+    `act` is handed a function that it calls once it has started well; this returns then.
+
+    Raises:
+        PbsError: it ended or failed before that, with what it said.
+    """
+    reading, writing = os.pipe()
+    first = os.fork()
+    if first == 0:
+        os.close(reading)
+        os.setsid()
+        if os.fork() == 0:
+            _live_on(act, writing, log)
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(first, 0)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as word:
+        said = word.read()
+    if said != READY:
+        message, _, hint = said.partition("\n")
+        raise PbsError(message or "it ended at once", hint or f"look at {log}")
+
+
+def _live_on(act: Callable[[Callable[[], None]], int], writing: int, log: Path) -> None:
+    """The grandchild: it has no parent that waits for it."""
+    code = 1
+    try:
+        _let_go_of_the_terminal(log)
+
+        def ready() -> None:
+            os.write(writing, READY.encode())
+            os.close(writing)
+
+        code = act(ready)
+    except PbsError as error:
+        with contextlib.suppress(OSError):
+            os.write(writing, f"{error.message}\n{error.hint or ''}".encode())
+    finally:
+        os._exit(code)
+
+
+def _let_go_of_the_terminal(log: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number, target in ((0, nothing), (1, output), (2, output)):
+        os.dup2(target, number)

@@ -1,0 +1,165 @@
+"""The rooms of the house: who may import whom, and which room is the only door to an outside tool."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+GROUND = {"errors", "model"}
+# room: the rooms of ours that it may import (besides itself). `*` = all.
+ROOMS: dict[str, set[str]] = {
+    "__init__": set(),
+    "model": set(),
+    "errors": {"model"},
+    "text": set(),
+    "clock": set(),
+    "files": GROUND,
+    "home": GROUND | {"files"},
+    "process": GROUND,
+    "render": set(),
+    "program": GROUND | {"process"},
+    "background": {"errors"},
+    "scratch": GROUND | {"files"},
+    "wake": set(),
+    "journal": GROUND | {"clock", "files"},
+    "views": GROUND | {"clock"},
+    "feed": GROUND | {"clock", "text"},
+    "publish": GROUND | {"feed"},
+    "config": GROUND | {"files", "home", "text", "render"},
+    "ledger": GROUND | {"clock", "files"},
+    "repository": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
+    "endpoint": GROUND | {"clock", "files", "home", "process", "render"},
+    "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
+    "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
+    "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
+    "runs": GROUND | {"clock", "text"},
+    "web": GROUND | {"files", "home", "ledger", "render", "text", "views"},
+    "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
+    "assemble": GROUND
+    | {"clock", "endpoint", "files", "home", "journal", "ledger", "legacy", "repository", "runs", "tunnel"},
+    "provision": GROUND | {"assemble", "clock", "files", "home", "ledger", "repository"},
+    "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
+    "doctor": {"*"},
+    "serve": {"*"},
+    "controller": {"*"},
+    "worker": {"*"},
+    "demo": GROUND | {"clock", "files", "process", "restore", "text"},
+    "cli": {"*"},
+}
+# An outside library: the rooms that may import it.
+DOORS: dict[str, set[str]] = {
+    "sqlalchemy": {"ledger"},
+    "alembic": {"ledger"},
+    "asyncssh": {"tunnel"},
+    "aiohttp": {"web"},
+    "supervisor": {"endpoint"},
+    "xmlrpc": {"endpoint"},
+    "jinja2": {"render"},
+    "feedgen": {"feed"},
+    "lxml": set(),
+    "pydantic": {"config"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "cryptography": {"repository"},
+    "subprocess": {"process", "serve", "demo"},
+    "uvloop": {"worker"},
+    "fcntl": {"files", "endpoint"},
+    "sqlite3": {"ledger", "doctor"},
+}
+# Names that only one module may call: the doors to time, to processes, to writing.
+CALLS: dict[str, set[str]] = {
+    "datetime.now": {"clock"},
+    "time.time": {"clock"},
+    "time.sleep": {"clock", "endpoint"},
+    "asyncio.sleep": {"clock"},
+    "asyncio.create_subprocess_exec": {"process"},
+    "asyncio.create_subprocess_shell": set(),
+    "subprocess.run": set(),
+    "subprocess.Popen": {"process"},
+    "os.system": set(),
+}
+
+
+def modules(package: str) -> list[Path]:
+    """Every module of a package."""
+    return sorted((TOP / package).rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The room that a module belongs to."""
+    return path.relative_to(TOP / "pbs").parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every imported name, wherever it stands, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def faults(path: Path, source: str) -> list[str]:
+    """What a module of pbs imports although its room may not."""
+    room, found = room_of(path), []
+    allowed = ROOMS.get(room)
+    if allowed is None:
+        return [f"{path.name}: the room {room} is not in the table"]
+    for name, line in imported(ast.parse(source)):
+        head, *rest = name.split(".")
+        if head == "pbs" and rest:
+            target = rest[0]
+            if target != room and "*" not in allowed and target not in allowed and target != "__version__":
+                found.append(f"{path.name}:{line}: {room} may not import {target}")
+        elif head == "pbs_agent" and room not in {"tunnel", "bundle"}:
+            found.append(f"{path.name}:{line}: {room} may not import the agent")
+        elif head in DOORS and room not in DOORS[head]:
+            found.append(f"{path.name}:{line}: {head} has its door in {sorted(DOORS[head])}, not in {room}")
+    return found
+
+
+def forbidden_calls(path: Path, source: str) -> list[str]:
+    """Calls that only another room may make."""
+    room = room_of(path)
+    return [
+        f"{path.name}:{node.lineno}: {ast.unparse(node.func)} belongs to {sorted(CALLS[ast.unparse(node.func)])}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in CALLS
+        and room not in CALLS[ast.unparse(node.func)]
+    ]
+
+
+@pytest.mark.parametrize("path", modules("pbs"), ids=str)
+def test_imports_go_one_way(path: Path) -> None:
+    """No module imports a room that is not below its own, nor a tool whose door is elsewhere."""
+    assert faults(path, path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", modules("pbs"), ids=str)
+def test_time_processes_and_waiting_have_one_door(path: Path) -> None:
+    """The clock, children and sleeping are reached through their rooms alone."""
+    assert forbidden_calls(path, path.read_text()) == []
+
+
+def test_a_planted_import_is_found() -> None:
+    """The check fails where it must: upwards, through a foreign door, in an unknown room."""
+    feed = TOP / "pbs/feed.py"
+    assert faults(feed, "from pbs.worker import main\n")
+    assert faults(feed, "def f():\n    import aiohttp\n")
+    assert faults(TOP / "pbs/nowhere.py", "")
+    assert forbidden_calls(feed, "import asyncio\nasync def f():\n    await asyncio.sleep(1)\n")
+
+
+def test_the_agent_is_standard_library_in_the_grammar_of_3_9() -> None:
+    """The agent runs where Python 3.9 and nothing else is installed, and never imports the server."""
+    for path in modules("agent"):
+        tree = ast.parse(path.read_text(), feature_version=(3, 9))
+        assert not any(isinstance(node, ast.Match) for node in ast.walk(tree)), path
+        heads = {name.split(".")[0] for name, _ in imported(tree)}
+        assert heads <= sys.stdlib_module_names | {"pbs_agent"}, (path, heads)
