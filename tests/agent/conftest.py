@@ -284,12 +284,12 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def as_package() -> list[str]:
-    """The agent from its package, as an installed command starts it."""
+    """The agent from its package, as an installed command starts it; PBS_AGENT_PYTHON may be an older Python."""
     folder = str(Path(pbs_agent.__file__).resolve().parent.parent)
     start = (
         f"import sys; sys.path.insert(0, {folder!r}); from pbs_agent.wrapper import main; sys.exit(main())"
     )
-    return [sys.executable, "-I", "-c", start]
+    return [os.environ.get("PBS_AGENT_PYTHON", sys.executable), "-I", "-c", start]
 
 
 @pytest.fixture
