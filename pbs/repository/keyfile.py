@@ -49,7 +49,7 @@ def open_key(content: bytes, password: str) -> bytes:
         ):
             raise _strange("its parameters are out of bounds")
         keys = _derive(password, salt, n, r, p)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise _strange(str(error)) from error
     nonce, sealed, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
     try:
@@ -76,14 +76,18 @@ def wrap_key(content: bytes, password: str) -> tuple[str, bytes]:
         WrongPassword: `content` does not open with this password.
         ResticError: it is no key file that we understand.
     """
-    master = open_key(content, password)
+    created = _record(content).get("created")
+    return seal_key(open_key(content, password), password, created if isinstance(created, str) else "")
+
+
+def seal_key(master: bytes, password: str, created: str) -> tuple[str, bytes]:
+    """Name and content of a key file that holds this master key and opens in no time; `created` as restic writes it."""
     salt, nonce = os.urandom(SALT_BYTES), os.urandom(BLOCK)
     keys = _derive(password, salt, CHEAP_N, CHEAP_R, CHEAP_P)
     sealed = _mask(keys, nonce, master)
     tag = Poly1305.generate_tag(_tag_key(keys, nonce), sealed)
-    record = _record(content)
     made = {
-        "created": str(record.get("created", "")),
+        "created": created,
         "username": "pbs",
         "hostname": "pbs",
         "kdf": "scrypt",

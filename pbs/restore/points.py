@@ -18,7 +18,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 def mount_points(table: bytes) -> frozenset[bytes]:
     """Every mount point in a mountinfo table, without its escapes."""
-    fields = (line.split(b" ") for line in table.splitlines())
+    fields = (line.split(b" ") for line in table.split(b"\n"))
     return frozenset(
         _OCTAL.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), parts[4])
         for parts in fields
