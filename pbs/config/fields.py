@@ -1,0 +1,219 @@
+"""Every field of the configuration, described once: kind, default, meaning, examples.
+
+The checks, the JSON Schema, the sample of `pbs init` and the reference page are all made from here. Nothing here
+reads a file. A default of "" means that there is none: the field must be written, or is absent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pbs.config import kinds
+
+# Fields that must be given, in the source or in [defaults].
+REQUIRED = ("host", "user", "host_key")
+# A complete example, made of a hash: nobody holds a private half of it.
+EXAMPLE_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMSwg73X9JrsxfFeDEtH8M8qjZFhAlFEHhdHOydRsWaK"
+
+
+def field(
+    default: Any, description: str, *, takes: str, examples: tuple[Any, ...] = (), required: bool = False
+) -> Any:
+    """One field: `takes` says in a few words what may be written. A default is checked like a written value."""
+    return Field(
+        default=default,
+        description=description,
+        examples=list(examples),
+        json_schema_extra={"takes": takes, "required": required},
+        validate_default=default not in ("", None),
+    )
+
+
+class Fields(BaseModel):
+    """A table of the configuration: unknown keys are faults, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerFields(Fields):
+    """The server as a whole."""
+
+    listen: kinds.Listen = field(
+        "127.0.0.1:8484",
+        'Where the console, the API, feeds and metrics answer over TCP. "off" leaves only the unix socket '
+        "var/run/controller.sock, which asks for no login and which only the owner of the home can reach.",
+        takes='"HOST:PORT" or "off"', examples=("[::1]:8484", "off"),
+    )  # fmt: skip
+    base_url: kinds.BaseUrl = field(
+        "http://127.0.0.1:8484",
+        "What links in feeds start with: the address under which readers reach this server. Where it is not given "
+        "and listen is, it follows listen.",
+        takes="address", examples=("https://backup.example.org",),
+    )  # fmt: skip
+    workers: kinds.Workers = field(
+        2,
+        "The most worker processes at a time. One of them always waits for work; more are started when runs queue up. "
+        "One tunnel can use a whole core, so more workers than cores rarely help.",
+        takes="1 to 64",
+    )
+    max_runs: kinds.MaxRuns = field(
+        4, "How many runs may be under way at a time on this server.", takes="1 to 1000"
+    )
+    run_dir: kinds.Folder = field(
+        "var/run",
+        "Where sockets lie: a folder of the home, or an absolute one. Socket paths may have 107 bytes at most, so a home "
+        "with a long path needs a short folder here.",
+        takes="folder", examples=("/run/pbs",),
+    )  # fmt: skip
+    open: kinds.Doors = field(
+        [],
+        "What anybody may read over TCP without login. Feeds name sources and show the output of their runs.",
+        takes='list of "feeds", "metrics", "health"', examples=(["feeds"],),
+    )  # fmt: skip
+
+
+class LimitFields(Fields):
+    """How fast a run may transfer."""
+
+    upload: kinds.Rate | None = field(
+        None, "What a source may send in a second (a pull).", takes="rate", examples=("20MB/s",)
+    )
+    download: kinds.Rate | None = field(
+        None,
+        "What may be sent to a source or clone in a second (a restore or push).",
+        takes="rate",
+        examples=("50MB/s",),
+    )
+
+
+class CloneFields(Fields):
+    """A host that follows a source. Not acted on yet."""
+
+    host: kinds.Host = field(
+        "",
+        "Where the clone answers.",
+        takes="host name or address",
+        examples=("dr1.example.org",),
+        required=True,
+    )
+    port: kinds.Port = field(22, "The port of its SSH server.", takes="1 to 65535", examples=(2222,))
+    user: kinds.User = field(
+        "",
+        "The account on the clone. Without it, the user of the source.",
+        takes="account",
+        examples=("backup",),
+    )
+    host_key: kinds.HostKey = field(
+        "",
+        "The public host key that the clone must show.",
+        takes='"TYPE BASE64"',
+        examples=(EXAMPLE_HOST_KEY,),
+        required=True,
+    )
+    push: kinds.Push = field(
+        "after-pull", "When the clone is brought up to date: after each good pull, or on a schedule of its own.",
+        takes='"after-pull" or a schedule', examples=("every 12h",),
+    )  # fmt: skip
+    max_deletions: kinds.Percent = field(
+        "20%", "A push that would delete more than this share of the clone's files stops and asks.",
+        takes='"0%" to "100%"', examples=("50%",),
+    )  # fmt: skip
+
+
+class DefaultFields(Fields):
+    """What holds for every source that does not say otherwise."""
+
+    host: kinds.Host = field(
+        "", "Where the source answers: a name, an IPv4 or an IPv6 address, without account and port.",
+        takes="host name or address", examples=("web1.example.org", "2001:db8::7"), required=True,
+    )  # fmt: skip
+    port: kinds.Port = field(22, "The port of its SSH server.", takes="1 to 65535", examples=(2222,))
+    user: kinds.User = field(
+        "", "The account on the source that the agent runs as. It needs to read what is backed up, and nothing else.",
+        takes="account", examples=("backup",), required=True,
+    )  # fmt: skip
+    host_key: kinds.HostKey = field(
+        "", "The public host key that the source must show, pinned: with another key nothing is sent and the run is "
+        "refused. Get it on the source with `cat /etc/ssh/ssh_host_ed25519_key.pub`.",
+        takes='"TYPE BASE64"', examples=(EXAMPLE_HOST_KEY,), required=True,
+    )  # fmt: skip
+    ssh_key: kinds.KeyFile = field(
+        "etc/keys/ssh_ed25519", "The private key of ours that logs in there: below etc/keys of the home, or absolute.",
+        takes="file", examples=("etc/keys/web1_ed25519",),
+    )  # fmt: skip
+    agent: kinds.Agent = field(
+        "v1",
+        'How to speak to the agent. "plain", a wrapper that answers without JSON, is not supported yet.',
+        takes='"v1"',
+    )
+    encryption: kinds.Encryption = field(
+        "controller", "Who knows the repository's password. With \"controller\" it is made and kept here and handed over for "
+        'the length of a run; with "none" the repository has no password.',
+        takes='"controller" or "none"', examples=("none",),
+    )  # fmt: skip
+    endpoint: kinds.Endpoint = field(
+        "always", 'Whether the append-only server of the source is kept up, or started for each run ("on-demand"), which saves '
+        "memory where there are many sources.",
+        takes='"always" or "on-demand"', examples=("on-demand",),
+    )  # fmt: skip
+    quota: kinds.Quota = field(
+        None, 'How large the repository may grow; beyond it runs are refused. "none" lifts a quota that [defaults] sets.',
+        takes='size or "none"', examples=("200GB",),
+    )  # fmt: skip
+    limits: LimitFields = field(
+        {}, "How fast a run may transfer. KB = 1000 bytes, KiB = 1024.",
+        takes="table of rates", examples=({"upload": "20MB/s"},),
+    )  # fmt: skip
+    migrate: kinds.Migrate = field(
+        "latest", "What becomes of an rdiff-backup tree from an older server (srv/backup/pbs/NAME): its newest state becomes the "
+        'first snapshot, or it is left alone ("off"). "all", the whole history, is not supported yet.',
+        takes='"latest" or "off"', examples=("off",),
+    )  # fmt: skip
+    schedule: kinds.Schedule = field(
+        "0 * * * *", "When the source is pulled: five cron fields, a distance, when the source asks for it, or only by hand. Not acted on yet: runs start when somebody asks for them.",
+        takes='cron, "every 6h", "on-notification" or "manual"', examples=("every 6h", "30 2 * * mon-fri", "manual"),
+    )  # fmt: skip
+    timezone: kinds.TimeZone = field(
+        "UTC",
+        "What the hours of schedule mean. Not acted on yet.",
+        takes="time zone",
+        examples=("Europe/Paris",),
+    )
+    timeout: kinds.Duration = field(
+        "12h", "A run that takes longer is ended and counts as failed.", takes="duration", examples=("90m",)
+    )
+    retries: kinds.Retries = field(
+        2,
+        "How often a run is tried again that failed for a reason that may pass. Not acted on yet.",
+        takes="0 to 100",
+        examples=(0,),
+    )
+    keep: kinds.Keep = field(
+        {"last": 3, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "2d"},
+        "Which snapshots are kept: the newest of so many hours, days, weeks … that have one, and all within a span. "
+        'Older spellings are taken too: "2W" (within 14 days), "3B" (the last 3), "2y5m7d3h" (m = months). '
+        "An empty keep keeps everything. Not acted on yet: nothing is removed.",
+        takes="table or text", examples=({"last": 5, "daily": 30}, "2W", {}),
+    )  # fmt: skip
+
+
+class SourceFields(DefaultFields):
+    """One source."""
+
+    clone: dict[kinds.Name, CloneFields] = field(
+        {},
+        "Hosts that follow this source, by name. Not acted on yet.",
+        takes="tables",
+    )
+
+
+class FileFields(Fields):
+    """pbs.toml as a whole."""
+
+    server: ServerFields = field({}, "The server as a whole.", takes="table")
+    defaults: DefaultFields = field(
+        {}, "What holds for every source that does not say otherwise.", takes="table"
+    )
+    source: dict[kinds.Name, SourceFields] = field({}, "The sources, by name.", takes="tables")

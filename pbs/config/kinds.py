@@ -1,0 +1,299 @@
+"""The kinds of values that a field takes: each says what is wrong and what would be right, or gives our form of it.
+
+A value of the wrong TOML type is a fault, never converted. Nothing here looks at the network or the disk, but
+for the time zones of the system.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from pbs.config.hostkey import check_host_key
+from pbs.config.keep import parse_keep
+from pbs.config.schedules import check_schedule
+from pbs.model import NAME_PATTERN, valid_name
+from pbs.text import clean_line, parse_duration, parse_size
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+NAME_RULE = (
+    'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
+)
+
+
+def shown(value: object) -> str:
+    """A value of the operator as a message quotes it, on one line and not too long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{clean_line(value, 60)}"'
+    if isinstance(value, Mapping):
+        return "a table"
+    return "a list" if isinstance(value, list) else clean_line(str(value), 60)
+
+
+def text(value: object, example: str) -> str:
+    """A text without control characters.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, str):
+        # pydantic makes a fault of a ValueError, and lets a TypeError through
+        raise ValueError(f'{shown(value)} is no text; write it in quotes, such as "{example}"')  # noqa: TRY004
+    if not value or clean_line(value, len(value)) != value:
+        raise ValueError(
+            f'{shown(value)} is empty or holds control characters or outer blanks; write it like "{example}"'
+        )
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not valid_name(value):
+        raise ValueError(f"{shown(value)} cannot be a name; a name has {NAME_RULE}")
+    return value
+
+
+def _host(value: object) -> str:
+    host = text(value, "web1.example.org")
+    if "@" in host:
+        raise ValueError(f"{shown(host)} holds an account; write the host alone, and the account as user")
+    address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if ":" in address:
+        return _ipv6(address)
+    if address == host and len(host) <= 253 and _HOST_NAME.fullmatch(host):
+        if not re.fullmatch(r"[0-9.]+", host):
+            return host
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            pass
+    raise ValueError(
+        f"{shown(host)} is no host; write a host name or an address, such as "
+        '"web1.example.org", "192.0.2.7" or "2001:db8::7" (names with other letters in their xn-- form)'
+    )
+
+
+def _ipv6(address: str) -> str:
+    try:
+        parsed = ipaddress.IPv6Address(address)
+        if parsed.scope_id is None or _ZONE.fullmatch(parsed.scope_id):
+            return str(parsed)
+    except ValueError:
+        pass
+    head, _, tail = address.rpartition(":")
+    if tail.isdecimal() and ":" not in head:
+        raise ValueError(
+            f'"{clean_line(address)}" holds a port; write the host alone, and the port as port = {tail[:5]}'
+        )
+    raise ValueError(f'"{clean_line(address, 60)}" is no IPv6 address; write one such as "2001:db8::7"')
+
+
+def _user(value: object) -> str:
+    user = text(value, "backup")
+    if user.startswith("-") or len(user) > 255 or re.search(r"[\s:/]", user):
+        raise ValueError(
+            f'{shown(user)} cannot be an account; write its name on the source, such as "backup", '
+            "without blanks, colons and slashes and without a leading dash"
+        )
+    return user
+
+
+def _whole(low: int, high: int, what: str) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(
+                f"{shown(value)} is no {what}; write a whole number from {low} to {high}, without quotes"
+            )
+        return value
+
+    return check
+
+
+def _listen(value: object) -> tuple[str, int] | None:
+    listen = text(value, "127.0.0.1:8484")
+    if listen == "off":
+        return None
+    host, _, port = listen.rpartition(":")
+    right = 'write "127.0.0.1:8484", "[::1]:8484", or "off" for the unix socket alone'
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535 or not host:
+        raise ValueError(f"{shown(listen)} is no address with a port from 1 to 65535; {right}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{shown(listen)}: an IPv6 address stands in brackets before its port; {right}")
+    try:
+        return _host(host), int(port)
+    except ValueError:
+        raise ValueError(f"{shown(listen)} holds no host before its port; {right}") from None
+
+
+def _base_url(value: object) -> str:
+    url = text(value, "https://backup.example.org")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s?#\"<>\\]", url) or "@" in parts.netloc:
+        raise ValueError(
+            f"{shown(url)} is no address that links could start with; "
+            'write "https://backup.example.org", without account, "?" or "#"'
+        )
+    return url.rstrip("/")
+
+
+def _folder(value: object) -> str:
+    folder = text(value, "/run/pbs")
+    if ".." in folder.split("/"):
+        raise ValueError(f'{shown(folder)} holds ".."; write a folder of the home or an absolute one')
+    return folder
+
+
+def _key_file(value: object) -> str:
+    path = text(value, "etc/keys/ssh_ed25519")
+    inside = path.startswith("etc/keys/") and not path.endswith("/")
+    if ".." in path.split("/") or not (path.startswith("/") or inside):
+        raise ValueError(
+            f"{shown(path)} does not lie below etc/keys; "
+            'write "etc/keys/NAME" (private keys are kept there) or an absolute path'
+        )
+    return path
+
+
+def _size(value: object) -> int | None:
+    if value == "none":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        count = value
+    else:
+        count = parse_size(text(value, "200GB"))
+    if not 0 < count < 2**63:
+        raise ValueError(
+            f'{shown(value)} leaves no room; write a size such as "200GB", or "none" for no quota'
+        )
+    return count
+
+
+def _rate(value: object) -> int:
+    right = 'write bytes per second, such as "20MB/s" or "512KiB/s"'
+    if not isinstance(value, str) or not value.endswith("/s"):
+        raise ValueError(f"{shown(value)} is no rate; {right}")
+    try:
+        rate = parse_size(value.removesuffix("/s"))
+    except ValueError:
+        raise ValueError(f"{shown(value)} is no rate; {right}") from None
+    if not 1000 <= rate < 2**63:
+        raise ValueError(f"{shown(value)} is no rate that a backup could use; {right}, at least 1KB/s")
+    return rate
+
+
+def _duration(value: object) -> float:
+    seconds = parse_duration(text(value, "12h"))
+    if not 1 <= seconds <= 366 * 86400:
+        raise ValueError(f'{shown(value)} is out of range; write from "1s" to "366d"')
+    return seconds
+
+
+def _timezone(value: object) -> str:
+    zone = text(value, "Europe/Paris")
+    try:
+        if zone == "UTC" or zoneinfo.ZoneInfo(zone).key:
+            return zone
+    except (KeyError, ValueError, OSError):
+        pass
+    known = difflib.get_close_matches(zone, zoneinfo.available_timezones(), 1)
+    right = f'did you mean "{known[0]}"?' if known else 'write one such as "UTC" or "Europe/Paris"'
+    raise ValueError(f"{shown(zone)} is no time zone of this system; {right}")
+
+
+def _schedule(value: object) -> str:
+    return check_schedule(text(" ".join(value.split()) if isinstance(value, str) else value, "every 6h"))
+
+
+def _push(value: object) -> str:
+    push = text(value, "after-pull")
+    return push if push == "after-pull" else check_schedule(push, also=('"after-pull"',), notice=False)
+
+
+def _percent(value: object) -> int:
+    percent = value[:-1] if isinstance(value, str) and value.endswith("%") else ""
+    if not re.fullmatch(r"[0-9]{1,3}", percent) or int(percent) > 100:
+        raise ValueError(f'{shown(value)} is no share; write "0%" to "100%"')
+    return int(percent)
+
+
+def _choice(words: tuple[str, ...], later: str | None = None) -> Callable[[object], str]:
+    """One of some words; `later` is one that is known and not there yet."""
+    right = " or ".join(f'"{word}"' for word in words)
+
+    def check(value: object) -> str:
+        if value == later and later is not None:
+            raise ValueError(f'"{later}" is not supported yet; write {right}')
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"{shown(value)} is not known here; write {right}")
+        return value
+
+    return check
+
+
+def _doors(value: object) -> tuple[str, ...]:
+    doors = ("feeds", "metrics", "health")
+    if not isinstance(value, list) or any(door not in doors for door in value):
+        raise ValueError(
+            f'{shown(value)} is wrong here; write a list of "feeds", "metrics", "health", such as ["feeds"]'
+        )
+    return tuple(door for door in doors if door in value)
+
+
+_STRING = {"type": "string"}
+
+
+def _counted(low: int, high: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
+
+
+def _words(*words: str) -> WithJsonSchema:
+    return WithJsonSchema(_STRING | {"enum": list(words)})
+
+
+Name = Annotated[
+    str, PlainValidator(_name), WithJsonSchema(_STRING | {"pattern": f"^{NAME_PATTERN.pattern}$"})
+]
+Host = Annotated[str, PlainValidator(_host), WithJsonSchema(_STRING)]
+User = Annotated[str, PlainValidator(_user), WithJsonSchema(_STRING)]
+HostKey = Annotated[str, PlainValidator(check_host_key), WithJsonSchema(_STRING)]
+KeyFile = Annotated[str, PlainValidator(_key_file), WithJsonSchema(_STRING)]
+Port = Annotated[int, PlainValidator(_whole(1, 65535, "port")), _counted(1, 65535)]
+Workers = Annotated[int, PlainValidator(_whole(1, 64, "number of workers")), _counted(1, 64)]
+MaxRuns = Annotated[int, PlainValidator(_whole(1, 1000, "number of runs")), _counted(1, 1000)]
+Retries = Annotated[int, PlainValidator(_whole(0, 100, "number of retries")), _counted(0, 100)]
+Listen = Annotated[tuple[str, int] | None, PlainValidator(_listen), WithJsonSchema(_STRING)]
+BaseUrl = Annotated[str, PlainValidator(_base_url), WithJsonSchema(_STRING | {"format": "uri"})]
+Folder = Annotated[str, PlainValidator(_folder), WithJsonSchema(_STRING)]
+Doors = Annotated[
+    tuple[str, ...],
+    PlainValidator(_doors),
+    WithJsonSchema({"type": "array", "items": _STRING | {"enum": ["feeds", "metrics", "health"]}}),
+]
+Quota = Annotated[int | None, PlainValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
+Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
+Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]
+TimeZone = Annotated[str, PlainValidator(_timezone), WithJsonSchema(_STRING)]
+Schedule = Annotated[str, PlainValidator(_schedule), WithJsonSchema(_STRING)]
+Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
+Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
+Keep = Annotated[
+    dict[str, int | str], PlainValidator(parse_keep), WithJsonSchema({"type": ["object", "string"]})
+]
+Agent = Annotated[str, PlainValidator(_choice(("v1",), later="plain")), _words("v1")]
+Encryption = Annotated[str, PlainValidator(_choice(("controller", "none"))), _words("controller", "none")]
+Endpoint = Annotated[str, PlainValidator(_choice(("always", "on-demand"))), _words("always", "on-demand")]
+Migrate = Annotated[str, PlainValidator(_choice(("latest", "off"), later="all")), _words("latest", "off")]
