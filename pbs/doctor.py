@@ -5,6 +5,7 @@ Every check answers with a finding; none changes anything.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import sqlite3
@@ -65,10 +66,9 @@ async def _rest_server() -> Finding:
     except PbsError as error:
         return Finding("rest-server", "broken", error.message, error.hint)
     said = (await run([path, "--version"], timeout=20)).stdout.decode("utf-8", "replace")
-    words = said.split()
-    number = words[1] if len(words) > 1 else "?"
-    parts = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
-    if parts < REST_SERVER_MINIMUM:
+    found = re.search(r"\b(\d+)\.(\d+)[0-9.]*", said)
+    number = found[0] if found else "?"
+    if found is None or (int(found[1]), int(found[2])) < REST_SERVER_MINIMUM:
         return Finding("rest-server", "broken", f"{clean_line(said, 80)} is too old", "install 0.13 or newer")
     return Finding("rest-server", "ok", f"{number} at {path}")
 

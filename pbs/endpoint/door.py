@@ -10,7 +10,7 @@ from pbs.clock import Clock
 from pbs.endpoint.program import endpoint_command, endpoint_program
 from pbs.endpoint.supervisor import Supervisor
 from pbs.errors import EndpointError, ToolMissing
-from pbs.files import Home
+from pbs.home import Home
 from pbs.model import Source
 from pbs.process import find_tool
 

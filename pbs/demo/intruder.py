@@ -1,0 +1,117 @@
+"""The source gone bad: what runs there in the agent's place, with everything that a source is ever given.
+
+Started by the demo's forced command as a file of its own, with the standard library alone. For the word `backup` it
+takes the socket that the server lent, tries to delete and to overwrite what lies behind it, writes down each answer,
+and then becomes the real agent, which gets the request as if nothing had happened. It never touches anything else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+TIMEOUT_SECONDS = 10.0
+JUNK = b"not what was here before"
+PR_SET_PDEATHSIG = 1
+
+
+class Lent(http.client.HTTPConnection):
+    """HTTP over the lent socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(self._path)
+
+
+def ask(path: str, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """One request on a connection of its own."""
+    connection = Lent(path)
+    try:
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def attack(path: str) -> list[dict[str, object]]:
+    """Try everything that would harm what is there already. Each try with the status of its answer."""
+    done: list[dict[str, object]] = []
+
+    def attempt(what: str, method: str, target: str, body: bytes | None = None) -> None:
+        status, _ = ask(path, method, target, body)
+        done.append({"what": what, "method": method, "status": status})
+
+    for kind in ("snapshots", "data", "index", "keys"):
+        names = json.loads(ask(path, "GET", f"/{kind}/")[1])
+        what = {"snapshots": "a snapshot", "data": "a pack", "index": "an index", "keys": "a key"}[kind]
+        attempt(f"delete {what}", "DELETE", f"/{kind}/{names[0]}")
+        attempt(f"overwrite {what}", "POST", f"/{kind}/{names[0]}", JUNK)
+    attempt("delete the configuration", "DELETE", "/config")
+    attempt("overwrite the configuration", "POST", "/config", JUNK)
+    attempt("delete the repository", "DELETE", "/")
+    other = hashlib.sha256(b"something else").hexdigest()
+    attempt("store junk under a false name", "POST", f"/data/{other}", JUNK)
+    return done
+
+
+def first_line() -> bytes:
+    """The request, and not one byte more of standard input."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            break
+        line += byte
+    return line
+
+
+def hand_on(line: bytes) -> None:
+    """Make standard input begin with `line` again: a child of ours copies it and all that follows into a pipe."""
+    reading, writing = os.pipe()
+    agent = os.getpid()
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != agent:
+            os._exit(1)
+        for descriptor in (1, 2, reading):
+            os.close(descriptor)
+        data = line
+        while data:
+            os.write(writing, data)
+            data = os.read(0, 1 << 16)
+        os._exit(0)
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.close(reading)
+
+
+def main(arguments: list[str]) -> None:
+    """`RECORD AGENT…`: attack where the word is `backup`, then become the agent."""
+    record, agent = Path(arguments[0]), arguments[1:]
+    if os.environ.get("SSH_ORIGINAL_COMMAND") == "backup":
+        line = first_line()
+        try:
+            answer: dict[str, object] = {"attempts": attack(json.loads(line)["socket"])}
+        except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        record.write_text(json.dumps(answer))
+        hand_on(line)
+    os.execv(agent[0], agent)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,47 @@
+"""Fixtures of the scenarios."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stage import Pbs, SourceHost, grow, processes, short_folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short folder; nothing that was started with it may outlive the test."""
+    with short_folder() as path:
+        yield path
+        left = processes(str(path))
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def source(folder: Path) -> Iterator[SourceHost]:
+    """A source with a small awkward tree and a running sshd."""
+    host = SourceHost(folder / "src")
+    grow(host.data)
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def pbs(folder: Path) -> Iterator[Pbs]:
+    """A home that is not served yet."""
+    server = Pbs(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def served(pbs: Pbs, source: SourceHost) -> Pbs:
+    """A served home with the source `web`."""
+    pbs.start()
+    pbs.add("web", source)
+    return pbs
