@@ -69,7 +69,9 @@ class Server:
         try:
             return json.loads(finished.stdout)
         except ValueError as error:
-            raise ToolError(f"`pbs {os.fsdecode(words[0])} --json` prints no JSON") from error
+            raise ToolError(
+                f"`pbs {os.fsdecode(words[0])} --json` prints no JSON: {_last_words(finished)}"
+            ) from error
 
     async def make(self, port: int) -> None:
         """Make the home and have it listen on a port of its own."""

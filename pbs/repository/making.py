@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pbs import files
 from pbs.errors import PbsError, RepositoryReplaced, ResticError
+from pbs.repository import messages
 from pbs.repository.keyfile import key_cost, open_key, wrap_key
 from pbs.repository.restic import Handle, identity, require
 from pbs.scratch import scratch
@@ -44,11 +45,13 @@ async def create(
     with scratch(path.parent, f"{path.name}.new-") as made:
         # The scratch folder carries the lock, so the repository is a folder in it.
         half = Handle(made.path / "repository", password, cache, inherit=(made.descriptor,))
-        await half.program(writing=True).run("init", timeout=INIT_SECONDS)
+        done = await half.program(writing=True).run("init", "--json", timeout=INIT_SECONDS)
+        found = (messages.record(done.stdout) or {}).get("id")
         key = _only_key(half.path)
         if cheap:
-            key = await _cheaper(half, key)
-        found = await identity(replace(half, key=key))
+            key = await _cheaper(half, key, found)
+        if found is None or not cheap:
+            found = await identity(replace(half, key=key))
         files.publish_folder(half.path, path)
         return found, key
 
@@ -73,13 +76,11 @@ def _only_key(repository: Path) -> str:
     return names[0]
 
 
-async def _cheaper(half: Handle, own: str) -> str:
+async def _cheaper(half: Handle, own: str, config_id: object) -> str:
     """Put a cheap key in place of restic's own; on any doubt restic's own stays."""
     keys, aside = half.path / "keys", half.path.parent / "expensive"
-    content = (keys / own).read_bytes()
     try:
-        name, cheap = wrap_key(content, half.password or "")
-        before = await identity(replace(half, key=own))
+        name, cheap = wrap_key((keys / own).read_bytes(), half.password or "")
         files.write(keys / name, cheap)
     except PbsError:
         return own
@@ -87,7 +88,7 @@ async def _cheaper(half: Handle, own: str) -> str:
     files.remove_file(keys / own)
     try:
         # restic would fall back to its own key if that still lay there: so this proves that the cheap one opens.
-        if await identity(replace(half, key=name)) == before:
+        if await identity(replace(half, key=name)) == config_id:
             return name
     except PbsError:
         pass

@@ -70,7 +70,7 @@ class Connection:
             listener = await self.raw.create_unix_server(
                 relay.accept, listen, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
             )
-        except (asyncssh.Error, OSError) as error:
+        except (asyncssh.Error, asyncssh.ChannelListenError, OSError) as error:
             raise TunnelBroken(
                 f"the source's sshd does not forward the socket {listen}: {_reason(error)}",
                 "AllowTcpForwarding must be `yes` or `remote` there (`no` refuses reverse sockets too), "

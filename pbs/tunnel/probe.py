@@ -74,7 +74,7 @@ async def _attempt(name: str, what: str, act: Callable[[], Awaitable[None]]) -> 
             f"{what} is possible: {error}",
             "use the authorized_keys line that `pbs source show` prints",
         )
-    except (asyncssh.Error, OSError, TimeoutError) as error:
+    except (asyncssh.Error, asyncssh.ChannelListenError, OSError, TimeoutError) as error:
         return Finding(
             name, "ok", f"{what} is refused ({clean_line(str(error) or type(error).__name__, 100)})"
         )
@@ -157,7 +157,7 @@ async def _sftp(raw: asyncssh.SSHClientConnection) -> None:
 
 async def _port_one(raw: asyncssh.SSHClientConnection) -> Finding:
     """`permitlisten="localhost:1"` closes every port but that one, which only root can bind."""
-    with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+    with contextlib.suppress(asyncssh.Error, asyncssh.ChannelListenError, OSError, TimeoutError):
         async with asyncio.timeout(WAIT_SECONDS):
             try:
                 await _tcp_in(raw, 1)
