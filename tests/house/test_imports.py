@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "wake": set(),
     "journal": GROUND | {"clock", "files"},
     "views": GROUND | {"clock"},
-    "feed": GROUND | {"clock", "text"},
+    "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
     "ledger": GROUND | {"clock", "files"},
