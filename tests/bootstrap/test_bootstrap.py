@@ -13,6 +13,7 @@ ORDINARY_COMMANDS = [
     "awk",
     "bash",
     "cat",
+    "chmod",
     "cut",
     "dirname",
     "env",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,13 +29,22 @@ def fuse() -> None:
         Path("/dev/fuse").chmod(0o666)
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An empty repository to copy: making one costs a second of CPU."""
+    base = tmp_path_factory.mktemp("template")
+    _, key = asyncio.run(create(base / "empty", "a password", base / "cache"))
+    assert key is not None
+    return base / "empty", key
+
+
 @pytest.fixture
-async def handle(tmp_path: Path) -> Handle:
+def handle(tmp_path: Path, template: tuple[Path, str]) -> Handle:
     """A new repository with a password and a cheap key."""
     path = tmp_path / "srv" / "web1.restic"
     path.parent.mkdir()
-    _, key = await create(path, "a password", tmp_path / "cache")
-    return Handle(path, "a password", tmp_path / "cache", key)
+    shutil.copytree(template[0], path)
+    return Handle(path, "a password", tmp_path / "cache", template[1])
 
 
 async def back_up(handle: Handle, folder: Path, *arguments: str | bytes) -> str:
