@@ -150,24 +150,17 @@ def _ask(path: str) -> bytes:
 
 def clear(home: str, keep: Optional[str] = None) -> int:
     """Remove dead sockets from the folder, except the one at `keep`; how many there were."""
-    removed = 0
     with os.scandir(home) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        path = f"{home}/{name}"
-        if path != keep and _dead_twice(path):
+        paths = [f"{home}/{entry.name}" for entry in entries]
+    dead = {path: os.lstat(path).st_ino for path in paths if path != keep and _refused(path)}
+    if dead:
+        time.sleep(_SECOND_LOOK_SECONDS)  # a socket is there a moment before its listener is
+    removed = 0
+    for path, inode in dead.items():
+        if _refused(path) and os.lstat(path).st_ino == inode:
             os.unlink(path)
             removed += 1
     return removed
-
-
-def _dead_twice(path: str) -> bool:
-    """Whether nobody listens now and a moment later: a socket is there before its listener is."""
-    if not _refused(path):
-        return False
-    before = os.lstat(path).st_ino
-    time.sleep(_SECOND_LOOK_SECONDS)
-    return _refused(path) and os.lstat(path).st_ino == before
 
 
 def _refused(path: str) -> bool:
