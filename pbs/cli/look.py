@@ -75,9 +75,7 @@ def _path(text: str) -> bytes:
 def ls(
     context: typer.Context,
     name: Name,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[SNAPSHOT] [PATH]", show_default=False)
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="SNAPSHOT|PATH", show_default=False)] = None,
     snapshot: Snapshot = "latest",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below as well.")] = False,
     as_json: Json = False,
@@ -163,9 +161,7 @@ async def _get(home: Home, name: str, chosen: str, path: bytes, output: Path) ->
 def restore(
     context: typer.Context,
     name: Name,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[SNAPSHOT] [PATH…]", show_default=False)
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="SNAPSHOT|PATH", show_default=False)] = None,
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="DIR", help="The folder to restore into.", show_default=False),
@@ -251,8 +247,8 @@ async def _restore(
 
 def mount(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", show_default=False)] = None,
     time: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="Unmount by itself after this, such as 2h.")
     ] = None,
@@ -319,7 +315,7 @@ def _mounts(home: Home, *, as_json: bool) -> None:
     from pbs.clock import stamp
     from pbs.restore import mounts
 
-    found = [
+    found: list[dict[str, Any]] = [
         {"source": each.source, "directory": str(each.directory), "opened": stamp(each.opened),
          "expires": stamp(each.expires), "snapshots": each.snapshots}
         for each in asyncio.run(mounts(home.mounts))

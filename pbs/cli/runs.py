@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def pull(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", show_default=False)] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every source.")] = False,
     no_wait: NoWait = False,
     as_json: Json = False,
@@ -81,7 +81,7 @@ def _tell(run: dict[str, Any]) -> None:
 
 def runs(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100000, help="How many at most.")] = 20,
     as_json: Json = False,
 ) -> None:

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def init(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", show_default=False)] = None,
 ) -> None:
     """Make a home: a commented pbs.toml, the SSH key, the ledger. An existing one is only completed."""
     import secrets
@@ -168,7 +168,7 @@ def _show_status(home: Home, services: list[dict[str, Any]], sources: list[dict[
 
 def doctor(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
     as_json: Json = False,
 ) -> int:
     """Check tools and home; with NAME also that the source does what it must and refuses what it must not."""

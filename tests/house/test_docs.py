@@ -1,0 +1,69 @@
+"""The documentation is a part of the product: every verb, field, room and word stands in it, and its copies are fresh."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pbs.cli.reference import verbs
+from pbs.config import schema
+
+TOP = Path(__file__).parents[2]
+DOCS = TOP / "docs"
+
+
+def test_generated_parts_are_fresh() -> None:
+    """What the docs quote from the code is what the code says now."""
+    done = subprocess.run(
+        [sys.executable, TOP / "scripts/docs", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_verb_is_documented() -> None:
+    """Every verb stands in the page of commands."""
+    page = (DOCS / "commands.md").read_text()
+    assert [verb for verb in verbs() if f"### pbs {verb}\n" not in page] == []
+
+
+def test_every_field_is_documented() -> None:
+    """Every field of pbs.toml stands in the page of the configuration."""
+    page = (DOCS / "configuration.md").read_text()
+    definitions = schema()["$defs"].values()
+    fields = {name for each in definitions for name in each.get("properties", {})}
+    assert len(fields) > 20
+    assert sorted(name for name in fields if f"`{name}`" not in page) == []
+
+
+def test_every_room_is_on_the_map() -> None:
+    """Every module and package of the controller is named in the map of the architecture page."""
+    page = (DOCS / "architecture.md").read_text()
+    rooms = {
+        path.stem
+        for path in (TOP / "pbs").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert sorted(room for room in rooms - {"__init__"} if f"`{room}`" not in page) == []
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of every page leads to a file."""
+    broken = [
+        (page.name, target)
+        for page in [*DOCS.glob("*.md"), TOP / "README.md", TOP / "CONTRIBUTING.md"]
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    """Each library that operators must pin stands with its reason in the architecture page."""
+    text = (TOP / "pyproject.toml").read_text()
+    block = text.partition("dependencies = [")[2].partition("]\n")[0]
+    names = re.findall(r'"([a-z0-9-]+)', block)
+    page = (DOCS / "architecture.md").read_text()
+    assert len(names) > 8
+    assert [name for name in names if f"| {name} |" not in page] == []
