@@ -128,7 +128,8 @@ class Agent:
                     return json.loads(line)
             left = end - time.monotonic()
             assert left > 0, f"no {event} within {seconds} s"
-            if select.select([self.process.stdout], [], [], left)[0]:
+            self.send(b"\n")  # the controller is alive
+            if select.select([self.process.stdout], [], [], min(0.5, left))[0]:
                 data = os.read(self.process.stdout.fileno(), 65536)
                 assert data, f"the agent ended without {event}: {self.seen!r}"
                 self.seen += data

@@ -158,15 +158,15 @@ def driven(place: Any, silence: float) -> list[str]:
 def test_silence(place: Any) -> None:
     """A controller that falls silent counts as gone; one that keeps sending empty lines does not."""
     place.repository()
-    place.command = driven(place, 2.0)
+    place.command = driven(place, 3.0)
     agent = place.slow_backup()
     below = place.restics(agent)
-    for _ in range(8):
+    for _ in range(9):
         agent.send(b"\n")
         time.sleep(0.5)
     assert agent.process.poll() is None
-    wait_gone([agent.process.pid, *below], 2.0 + LIMIT)
-    assert "silent for 2 seconds" in agent.finish().end["message"]
+    wait_gone([agent.process.pid, *below], 3.0 + LIMIT)
+    assert "silent for 3 seconds" in agent.finish().end["message"]
 
 
 def test_a_controller_that_does_not_read(place: Any) -> None:
