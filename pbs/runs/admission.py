@@ -55,13 +55,19 @@ def fits(snapshot: Snapshot, source: str, run: str) -> str | None:
     return None
 
 
-async def sweep(work: Work) -> int:
-    """Record what an earlier run left without admission, before anything new can arrive. Returns how many."""
+async def sweep(work: Work) -> list[str]:
+    """Record what an earlier run left without admission, before anything new can arrive; says what it found."""
     arrival = _look(work, None)
     for snapshot_id in arrival.unexpected:
         _quarantine(work, snapshot_id, LEFT_OVER)
     _report_keys(work, arrival)
-    return len(arrival.unexpected)
+    remarks = _remarks(replace(arrival, unexpected=()))
+    if arrival.unexpected:
+        remarks.insert(
+            0,
+            f"{len(arrival.unexpected)} snapshot(s) of an earlier run that broke off were found; they were not admitted",
+        )
+    return remarks
 
 
 async def admit(

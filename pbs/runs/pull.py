@@ -30,11 +30,8 @@ async def pull(work: Work) -> Ending:
     """
     work.journal.write("stage", stage="repository")
     await work.repository.verify()
-    left = await admission.sweep(work)
-    if left:
-        work.report.remark(
-            f"{left} snapshot(s) of an earlier run that broke off were found; they were not admitted"
-        )
+    for remark in await admission.sweep(work):
+        work.report.remark(remark)
     work.journal.write("stage", stage="endpoint")
     await work.endpoint.open()
     try:
@@ -104,8 +101,12 @@ async def _ping(work: Work, line: Line) -> str:
 
 
 def _facts(hello: Event) -> Event:
-    wanted = ("agent", "restic", "protocol", "profile", "free_bytes", "restore")
-    return {name: hello[name] for name in wanted if isinstance(hello.get(name), (str, int, bool, type(None)))}
+    known = ("agent", "restic", "protocol", "profile", "free_bytes", "restore")
+    said = {name: hello.get(name) for name in known}
+    return {
+        name: Report.words(value) if isinstance(value, str) else whole_number(value)
+        for name, value in said.items()
+    }
 
 
 async def _backup(work: Work, line: Line, listen: str) -> Event:

@@ -1,0 +1,373 @@
+"""What a pull does in every case that real programs rarely show: played with small tools of the same shape."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pbs.clock import SystemClock
+from pbs.errors import AgentRefused, Unreachable
+from pbs.model import (
+    Address,
+    Cause,
+    Ending,
+    Kind,
+    Outcome,
+    Receipt,
+    ReceiptState,
+    Run,
+    RunState,
+    Snapshot,
+    Source,
+)
+from pbs.runs.admission import Arrival, fits, judge
+from pbs.runs.lifecycle import conduct, imports_first
+from pbs.runs.pull import backup_request, root_meta, socket_path
+from pbs.runs.report import MOST_WARNINGS_LOGGED, Report
+from pbs.runs.work import Work
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ID = "a" * 64
+OTHER = "b" * 64
+RUN = Run("20260102T030405Z-web-pull-00000000", "web", Kind.PULL, Cause.ASKED, RunState.RUNNING, NOW)
+GOOD = Snapshot(ID, NOW, "web", ("/srv",), ("source=web", f"run={RUN.id}"), files=3, bytes=30, added_bytes=10)
+HELLO = {"event": "hello", "protocol": 1, "agent": "1", "restic": "0.19.1", "socket_folder": "/run/a"}
+FINE = {"event": "end", "outcome": "ok", "exit": 0, "snapshot": ID, "unreadable": 0, "message": "done"}
+
+
+@dataclass
+class Tools:
+    """Every tool of a run at once, in memory, with what happened written down in order."""
+
+    found: dict[str, Snapshot] = field(default_factory=dict)
+    keys: frozenset[str] = frozenset({"k"})
+    receipt_list: list[Receipt] = field(default_factory=list)
+    notes: list[dict[str, object]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    hello: dict[str, Any] = field(default_factory=lambda: dict(HELLO))
+    says: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] = field(default_factory=lambda: dict(FINE))
+    arrives: dict[str, Snapshot] = field(default_factory=lambda: {ID: GOOD})
+    fails: dict[str, BaseException] = field(default_factory=dict)
+    legacy_there: bool = False
+    request: dict[str, Any] = field(default_factory=dict)
+    key = "k"
+    socket = Path("/run/endpoint.sock")
+
+    def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    def write(self, event: str, **fields: Any) -> None:
+        self.events.append({"event": event, **fields})
+
+    def receipts(self, name: str) -> list[Receipt]:
+        return list(self.receipt_list)
+
+    def usable(self, name: str) -> list[Receipt]:
+        return [each for each in self.receipt_list if each.state is not ReceiptState.QUARANTINED]
+
+    def add_receipt(self, value: Receipt) -> None:
+        self._step("receipt")
+        self.receipt_list.append(value)
+
+    def note(
+        self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
+    ) -> None:
+        self.notes.append(detail)
+
+    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
+        return self.notes
+
+    async def verify(self) -> None:
+        self._step("verify")
+
+    def inventory(self) -> Any:
+        return SimpleNamespace(snapshots=frozenset(self.found), keys=self.keys)
+
+    async def snapshot(self, snapshot_id: str) -> Snapshot:
+        return self.found[snapshot_id]
+
+    def clear_locks(self) -> int:
+        self._step("locks")
+        return 0
+
+    def password(self) -> str | None:
+        return "secret"
+
+    def free_bytes(self) -> int:
+        return 1 << 40
+
+    async def open(self) -> None:
+        self._step("open")
+
+    async def shut(self) -> None:
+        self.steps.append("shut")
+
+    def present(self) -> bool:
+        return self.legacy_there
+
+    async def import_newest(self, run: Run, report: Callable[[dict[str, Any]], None]) -> tuple[str, datetime]:
+        self.found[OTHER] = replace(GOOD, id=OTHER)
+        return OTHER, NOW - timedelta(days=30)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Any]:
+        self._step("connect")
+        yield self
+
+    async def say(self, word: str) -> Any:
+        self._step(word)
+        return _Talk(self, word)
+
+    @asynccontextmanager
+    async def lend(self, listen: str, target: Path) -> AsyncIterator[Any]:
+        self._step("lend")
+        yield SimpleNamespace(received=77, sent=5)
+
+
+class _Talk:
+    def __init__(self, tools: Tools, word: str) -> None:
+        self._tools, self._word = tools, word
+        self.hello = tools.hello
+        self.end: dict[str, Any] | None = None
+
+    async def __aenter__(self) -> _Talk:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def ask(self, request: dict[str, Any]) -> None:
+        self._tools.request = request
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        if self._word == "backup":
+            for event in self._tools.says:
+                yield event
+            self._tools.found |= self._tools.arrives
+            self.end = self._tools.end
+        else:
+            self.end = {"event": "end", "outcome": "ok", "exit": 0}
+
+
+def work(tools: Tools, run: Run = RUN, **source: Any) -> Work:
+    """A run's work with these tools."""
+    address = Address("h", 22, "u", "k", "f")
+    return Work(
+        run=run, source=Source("web", address, **source), clock=SystemClock(), journal=tools, report=Report(tools, None),
+        records=tools, repository=tools, endpoint=tools, legacy=tools, connect=tools.connect,
+    )  # fmt: skip
+
+
+def played(tools: Tools, **source: Any) -> Ending:
+    """How a pull with these tools ends."""
+    return asyncio.run(conduct(work(tools, **source)))
+
+
+def test_a_pull_ends_ok_with_one_receipt() -> None:
+    """Exactly the named snapshot gets a receipt, after the door was shut."""
+    tools = Tools()
+    ending = played(tools)
+    assert (ending.outcome, ending.snapshot, ending.tunnel_bytes) == (Outcome.OK, ID, 77)
+    assert [each.id for each in tools.receipt_list] == [ID]
+    assert tools.steps.index("shut") < tools.steps.index("receipt")
+
+
+@pytest.mark.parametrize("step", ["verify", "open", "connect", "ping", "lend", "backup", "receipt", "locks"])
+@pytest.mark.parametrize(
+    "error", [Unreachable("gone", "wait"), RuntimeError("bug"), asyncio.CancelledError()], ids=repr
+)
+def test_whatever_fails_the_run_has_an_outcome_and_the_door_is_shut(step: str, error: BaseException) -> None:
+    """No failure at any step leaves a run without outcome, or an endpoint open that was opened."""
+    tools = Tools(fails={step: error})
+    ending = played(tools)
+    assert ending.outcome in (Outcome.FAILED, Outcome.INTERRUPTED)
+    assert ("open" in tools.steps and step not in ("verify", "open")) <= ("shut" in tools.steps)
+    assert tools.events[-1]["event"] == "ended"
+
+
+def test_a_snapshot_that_the_run_did_not_name_is_never_admitted() -> None:
+    """What else arrived is recorded once, reported, and no part of any answer."""
+    tools = Tools(arrives={ID: GOOD, OTHER: replace(GOOD, id=OTHER)}, keys=frozenset({"k", "evil"}))
+    ending = played(tools)
+    assert ending.outcome is Outcome.OK
+    assert "did not name" in ending.message
+    assert "key" in ending.message
+    assert [each.id for each in tools.usable("web")] == [ID]
+    assert played(replace(tools, arrives={}, end=dict(FINE, snapshot=ID))).outcome is Outcome.REFUSED
+    assert len(tools.receipt_list) == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        (dict(FINE, snapshot=OTHER), Outcome.REFUSED),
+        (dict(FINE, snapshot=None), Outcome.REFUSED),
+        (dict(FINE, snapshot="latest"), Outcome.REFUSED),
+        (dict(FINE, outcome="partial", exit=3, unreadable=2), Outcome.PARTIAL),
+        (dict(FINE, unreadable=2), Outcome.PARTIAL),
+        (dict(FINE, outcome="failed", exit=1, snapshot=None), Outcome.FAILED),
+        (dict(FINE, outcome="refused", exit=77, snapshot=None), Outcome.REFUSED),
+        (dict(FINE, outcome="failed", exit=75, snapshot=None), Outcome.FAILED),
+        ({"event": "end"}, Outcome.FAILED),
+        (dict(FINE, outcome=["ok"], exit="0"), Outcome.FAILED),
+    ],
+)
+def test_the_end_decides_only_together_with_what_arrived(end: dict[str, Any], outcome: Outcome) -> None:
+    """Success is a snapshot that arrived, never the agent's word alone."""
+    assert outcome is played(Tools(end=end)).outcome
+
+
+def test_a_snapshot_of_another_run_is_refused() -> None:
+    """A snapshot with another host or run tag is quarantined although the agent names it."""
+    for wrong in (replace(GOOD, host="db"), replace(GOOD, tags=("source=web", "run=x"))):
+        tools = Tools(arrives={ID: wrong})
+        assert played(tools).outcome is Outcome.REFUSED
+        assert tools.usable("web") == []
+
+
+def test_the_parent_is_ours_and_an_import_is_compared_by_size_and_time() -> None:
+    """The request names the newest receipt; after an import inode and ctime are ignored."""
+    legacy = Receipt(OTHER, "web", "r", NOW, NOW, NOW, ReceiptState.LEGACY, Outcome.OK, bytes=5)
+    request = backup_request(work(Tools(receipt_list=[legacy])), "/run/a/x.sock")
+    assert (request["parent"], request["ignore"], request["scan"]) == (OTHER, ["inode", "ctime"], False)
+    assert tuple(backup_request(work(Tools()), "/x")[each] for each in ("parent", "ignore", "scan")) == (
+        None,
+        [],
+        True,
+    )
+
+
+def test_an_import_comes_first_and_only_once() -> None:
+    """A legacy tree is imported before the first pull, dated by its increment, and never again."""
+    tools = Tools(legacy_there=True)
+    assert imports_first(work(tools))
+    assert not imports_first(work(tools, migrate="off"))
+    run = replace(RUN, kind=Kind.MIGRATE)
+    assert asyncio.run(conduct(work(tools, run))).outcome is Outcome.OK
+    assert [(NOW - timedelta(days=30), ReceiptState.LEGACY)] == [
+        (each.time, each.state) for each in tools.receipt_list
+    ]
+    assert not imports_first(work(tools))
+    assert "nothing to import" in asyncio.run(conduct(work(tools, run))).message
+
+
+def test_a_run_that_takes_too_long_fails_with_its_deadline() -> None:
+    """The deadline of the source ends the run, and says so."""
+    tools = Tools()
+
+    @asynccontextmanager
+    async def never() -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    ending = asyncio.run(conduct(replace(work(tools, timeout=0.01), connect=never)))
+    assert "took longer" in ending.message
+    assert "shut" in tools.steps
+
+
+@quick
+@given(
+    st.frozensets(st.sampled_from("abcdef")),
+    st.frozensets(st.sampled_from("abcdef")),
+    st.sampled_from(["a", "z", None]),
+)
+def test_judging_loses_nothing(have: frozenset[str], known: frozenset[str], promised: str | None) -> None:
+    """Every new snapshot is either the promised one or unexpected; what is known is neither."""
+    inventory = SimpleNamespace(snapshots=have, keys=frozenset())
+    arrival: Arrival = judge(inventory, known, frozenset(), promised)
+    named = {arrival.named} - {None}
+    assert named | set(arrival.unexpected) == have - known
+    assert not named & set(arrival.unexpected)
+    assert (arrival.missing is None) == (promised is None or promised in have - known)
+
+
+def test_a_snapshot_fits_only_its_own_source_and_run() -> None:
+    """Host and both tags must be there."""
+    assert fits(GOOD, "web", RUN.id) is None
+    assert fits(GOOD, "web", "other")
+    assert fits(GOOD, "db", RUN.id)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+names = st.sampled_from(
+    [
+        "path",
+        "reason",
+        "files",
+        "bytes",
+        "percent",
+        "current",
+        "text",
+        "total_bytes",
+        "data_added",
+        "path_b64",
+        "seconds_left",
+    ]
+)
+
+
+@quick
+@given(st.lists(st.builds(lambda kind, rest: {**rest, "event": kind},
+       st.sampled_from(["progress", "warning", "summary", "log", "x"]) | st.text(), st.dictionaries(names, anything))))  # fmt: skip
+def test_no_event_of_an_agent_breaks_the_report(events: list[dict[str, Any]]) -> None:
+    """Whatever an agent says becomes bounded, printable text."""
+    tools = Tools()
+    report = Report(tools, Receipt(ID, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK, bytes=9))
+    for event in events:
+        report.take(event)
+    assert not [sign for sign in report.text() if unicodedata.category(sign) in ("Cc", "Cs") and sign != "\n"]
+    assert len(report.text()) < 1_000_000
+
+
+def test_warnings_are_bounded_and_counted() -> None:
+    """A million unreadable files fill neither the log nor the memory, and are counted all the same."""
+    tools = Tools()
+    report = Report(tools, None)
+    for number in range(MOST_WARNINGS_LOGGED * 3):
+        report.take({"event": "warning", "path": f"/{number}", "reason": "no"})
+    assert report.unreadable == MOST_WARNINGS_LOGGED * 3
+    assert len(tools.events) == MOST_WARNINGS_LOGGED
+    assert "more that could not be read" in report.text()
+
+
+@quick
+@given(anything)
+def test_root_metadata_makes_sense_or_is_none(value: Any) -> None:
+    """Hostile metadata of the backed-up folder is dropped."""
+    assert root_meta(value) is None
+
+
+def test_root_metadata_is_taken() -> None:
+    """Honest metadata of the backed-up folder is kept, its mode cut to permissions."""
+    meta = root_meta({"mode": 0o40755, "uid": 1, "gid": 2, "mtime_ns": -5})
+    assert meta is not None
+    assert (meta.mode, meta.uid, meta.gid, meta.mtime_ns) == (0o755, 1, 2, -5)
+
+
+@quick
+@given(st.text())
+def test_a_socket_folder_is_absolute_and_short_or_refused(folder: str) -> None:
+    """Whatever folder an agent names, the path fits a socket or the run is refused with a reason."""
+    with suppress(AgentRefused):
+        path = socket_path(folder)
+        assert path.startswith("/")
+        assert len(path.encode("utf-8", "surrogateescape")) <= 107
