@@ -20,6 +20,7 @@ DATA = "rdiff-backup-data"
 MIRROR = re.compile(
     r"current_mirror\.(\d{4}-\d\d-\d\d)T(\d\d)[:-](\d\d)[:-](\d\d)(Z|[+-]\d\d[:-]\d\d)\.data(?:\.gz)?"
 )
+QUOTED = re.compile(r";(0\d\d|1[01]\d|12[0-7])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ def root_meta(tree: LegacyTree) -> RootMeta:
 
 def session_time(name: str) -> datetime | None:
     """The time in the name of a current_mirror file, in UTC; None where it is none."""
-    found = MIRROR.fullmatch(name)
+    # Where the disk was taken to know no capitals, T and Z are written as ;084 and ;090.
+    found = MIRROR.fullmatch(QUOTED.sub(lambda quoted: chr(int(quoted[1])), name))
     if found is None:
         return None
     date, hour, minute, second, zone = found.groups()

@@ -111,6 +111,18 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def restics(folder: Path) -> bytes:
+    """The restic processes that work below this folder."""
+    found = b""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        found += words if words.split(b"\0")[0].endswith(b"restic") and os.fsencode(folder) in words else b""
+    return found
+
+
 class Server:
     """A process that serves a mount, as `pbs mount --foreground` would."""
 

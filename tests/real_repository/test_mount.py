@@ -18,7 +18,7 @@ from pbs.repository import Handle
 from pbs.restore import compare, mounted, mounts, sweep, unmount
 from pbs.restore.compare import Rules
 
-from .conftest import Server, until  # type: ignore[import-not-found]
+from .conftest import Server, restics, until  # type: ignore[import-not-found]
 
 Backup = Callable[..., Awaitable[str]]
 Serve = Callable[..., Server]
@@ -149,18 +149,6 @@ async def test_killed_server(handle: Handle, tree: Path, backup: Backup, serve: 
     assert len(await mounts(records)) == 1
     assert again.end() == 0
     assert not again.directory.exists()
-
-
-def restics(folder: Path) -> bytes:
-    """The restic processes that work below this folder."""
-    found = b""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        found += words if words.split(b"\0")[0].endswith(b"restic") and os.fsencode(folder) in words else b""
-    return found
 
 
 async def test_killed_restic(handle: Handle, tree: Path, backup: Backup, serve: Serve) -> None:
