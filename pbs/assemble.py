@@ -20,7 +20,7 @@ from pbs.files import explained
 from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
-from pbs.model import Repository, Run, Snapshot, Source
+from pbs.model import Repository, RootMeta, Run, Snapshot, Source
 from pbs.runs.ports import Event, Line
 from pbs.runs.report import Report
 from pbs.runs.work import Work
@@ -118,6 +118,11 @@ class LegacyTree:
     def present(self) -> bool:
         """Whether there is something to import."""
         return legacy.find(self._path) is not None
+
+    def root(self) -> RootMeta | None:
+        """The metadata of the tree's own folder."""
+        tree = legacy.find(self._path)
+        return legacy.root_meta(tree) if tree is not None else None
 
     async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
         """Make a snapshot of the tree's newest state."""

@@ -50,6 +50,7 @@ async def migrate(work: Work) -> Ending:
             files=snapshot.files,
             bytes=snapshot.bytes,
             added_bytes=snapshot.added_bytes,
+            root=work.legacy.root(),
         )
     )
     return Ending(

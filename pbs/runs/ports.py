@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pbs.model import Receipt, Run, Snapshot
+from pbs.model import Receipt, RootMeta, Run, Snapshot
 
 Event = dict[str, Any]
 
@@ -150,6 +150,10 @@ class Legacy(Protocol):
 
     def present(self) -> bool:
         """Whether there is something to import."""
+        ...
+
+    def root(self) -> RootMeta | None:
+        """The metadata of the tree's own folder."""
         ...
 
     async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:

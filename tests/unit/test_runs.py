@@ -26,6 +26,7 @@ from pbs.model import (
     Outcome,
     Receipt,
     ReceiptState,
+    RootMeta,
     Run,
     RunState,
     Snapshot,
@@ -120,6 +121,9 @@ class Tools:
 
     def present(self) -> bool:
         return self.legacy_there
+
+    def root(self) -> RootMeta | None:
+        return RootMeta(0o755, 1, 2, 3)
 
     async def import_newest(self, run: Run, report: Callable[[dict[str, Any]], None]) -> tuple[str, datetime]:
         self.found[OTHER] = replace(GOOD, id=OTHER)
