@@ -127,14 +127,20 @@ class Server:
     """A process that serves a mount, as `pbs mount --foreground` would."""
 
     def __init__(
-        self, handle: Handle, base: Path, directory: Path, snapshots: dict[str, str], **more: object
+        self,
+        handle: Handle,
+        base: Path,
+        directory: Path,
+        snapshots: dict[str, str],
+        become: tuple[str, ...] = (),
+        **more: object,
     ) -> None:
         self.directory = directory
         request = {"repository": str(handle.path), "password": handle.password, "cache": str(handle.cache),
                    "key": handle.key, "work": str(handle.path.parent / "web1.work"), "records": str(base / "records"),
                    "directory": str(directory), "snapshots": snapshots, **more}  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVER)],
+            [*become, sys.executable, str(SERVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

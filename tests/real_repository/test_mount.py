@@ -263,3 +263,22 @@ async def test_password_of_a_mount_is_nowhere(
             continue
         assert process.name == str(os.getpid()) or b"a password" not in texts
     assert server.end() == 0
+
+
+async def test_as_an_ordinary_user(
+    handle: Handle, tree: Path, backup: Backup, serve: Serve, tmp_path: Path
+) -> None:
+    """Mounting needs no root; what an ordinary user mounts, root does not see."""
+    made = await backup(handle, tree)
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o711)
+    subprocess.run(["chown", "-R", "1000:1000", tmp_path], check=True)
+    user = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
+    server = serve({made: WHEN}, latest=made, become=user)
+    assert server.ready, server.complaint()
+    leaf = server.directory / "latest" / "sub" / "deep" / "leaf"
+    assert subprocess.run([*user, "cat", leaf], check=True, capture_output=True).stdout == b"x"
+    with pytest.raises(PermissionError):
+        leaf.read_text()
+    assert server.end() == 0
+    assert not server.directory.exists()
