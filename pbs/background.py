@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,8 +34,14 @@ def in_background(act: Callable[[Callable[[], None]], int], log: Path) -> None:
     with os.fdopen(reading, encoding="utf-8", errors="replace") as word:
         said = word.read()
     if said != READY:
-        message, _, hint = said.partition("\n")
-        raise PbsError(message or "it ended at once", hint or f"look at {log}")
+        raise _failure(said, log)
+
+
+def _failure(said: str, log: Path) -> PbsError:
+    code, message, hint = [*said.split("\n", 2), "", ""][:3]
+    error = PbsError(message or "it ended at once", hint or f"look at {log}")
+    error.exit_code = int(code) if code.isdigit() else PbsError.exit_code
+    return error
 
 
 def _live_on(act: Callable[[Callable[[], None]], int], writing: int, log: Path) -> None:
@@ -50,7 +57,14 @@ def _live_on(act: Callable[[Callable[[], None]], int], writing: int, log: Path) 
         code = act(ready)
     except PbsError as error:
         with contextlib.suppress(OSError):
-            os.write(writing, f"{error.message}\n{error.hint or ''}".encode())
+            os.write(writing, f"{error.exit_code}\n{error.message}\n{error.hint or ''}".encode())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(writing, f"2\ncannot go on: {error.filename}: {error.strerror}".encode())
+    except Exception as error:  # noqa: BLE001 - the border of this process: its log keeps the trace
+        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            os.write(writing, f"1\na fault of pbs itself: {type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)
 

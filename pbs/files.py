@@ -20,6 +20,32 @@ PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 
 
+def refusal(error: OSError, what: str, where: Path | str | None = None) -> HomeError:
+    """The system's refusal as one sentence, and what to do about it."""
+    hints = {
+        errno.ENOSPC: "the disk is full: free some space, then try again",
+        errno.EDQUOT: "the disk quota is used up: free some space, then try again",
+        errno.EACCES: "run as the user that owns it, or correct the owner with chown",
+        errno.EPERM: "run as the user that owns it, or correct the owner with chown",
+        errno.EROFS: "the file system is mounted read-only: mount it writable, then try again",
+        errno.ENOENT: "is the path right, and the folder that it lies in there?",
+        errno.ENOTDIR: "a part of this path is a file: name another path",
+        errno.EISDIR: "this is a folder: name a file",
+        errno.ENAMETOOLONG: "name a shorter path",
+    }
+    place = error.filename if where is None or _says_more(error.filename) else where
+    reason = error.strerror or str(error)
+    return HomeError(
+        f"cannot {what}: {os.fsdecode(place)}: {reason}" if place else f"cannot {what}: {reason}",
+        hints.get(error.errno or 0, "look at the disk and at the log of the system, then try again"),
+    )
+
+
+def _says_more(name: object) -> bool:
+    """Whether the name in an error tells a person more than the path that was meant: our temporary names do not."""
+    return isinstance(name, str | bytes | os.PathLike) and not os.fsencode(name).endswith(b".tmp")
+
+
 @contextmanager
 def explained(what: str, where: Path) -> Iterator[None]:
     """Turn the system's refusal into one sentence that says what to do.
@@ -30,16 +56,7 @@ def explained(what: str, where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hints = {
-            errno.ENOSPC: "the disk is full: free some space, then try again",
-            errno.EDQUOT: "the disk quota is used up: free some space, then try again",
-            errno.EACCES: "run as the user that owns the home, or correct the owner with chown",
-            errno.EPERM: "run as the user that owns the home, or correct the owner with chown",
-            errno.EROFS: "the file system is mounted read-only: mount it writable, then try again",
-        }
-        place = error.filename or where
-        reason = error.strerror or str(error)
-        raise HomeError(f"cannot {what}: {place}: {reason}", hints.get(error.errno or 0)) from error
+        raise refusal(error, what, where) from error
 
 
 def write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:

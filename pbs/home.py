@@ -34,7 +34,25 @@ class Home:
     @property
     def exists(self) -> bool:
         """Whether `pbs init` was here."""
-        return (self.root / "pbs.toml").exists() or self.ledger.exists()
+        # os.path, not pathlib: what cannot be looked at (no permission, a name too long) is not there for us.
+        return os.path.exists(self.config) or os.path.exists(self.ledger)  # noqa: PTH110
+
+    def require(self) -> None:
+        """Raise unless there is a home here, and one that this user may enter.
+
+        Raises:
+            HomeError: with how to name or make one.
+        """
+        if not self.exists:
+            raise HomeError(
+                f"{self.root} is no home of a backup server",
+                "make one with `pbs init DIR`, or name it with --home",
+            )
+        if not os.access(self.etc, os.R_OK | os.X_OK) and os.path.lexists(self.etc):
+            raise HomeError(
+                f"the home {self.root} is closed to this user (number {os.geteuid()})",
+                "run as the user that owns it",
+            )
 
     @property
     def config(self) -> Path:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from pbs.errors import NotFound, PbsError, ServiceDown, UsageError
+from pbs.errors import HomeError, NotFound, PbsError, ServiceDown, UsageError
 
 TIMEOUT_SECONDS = 60.0
 
@@ -43,6 +43,7 @@ class Service:
 
         Raises:
             ServiceDown: nobody answers.
+            HomeError: the socket belongs to somebody else.
             PbsError: the service says no; with its own words.
         """
         connection = _UnixConnection(self._path)
@@ -50,6 +51,15 @@ class Service:
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             answer = connection.getresponse()
             data = json.loads(answer.read())
+        except PermissionError as error:
+            raise HomeError(
+                f"{self._path} is closed to this user", "run as the user that owns the home"
+            ) from error
+        except TimeoutError as error:
+            raise PbsError(
+                f"the service did not answer within {TIMEOUT_SECONDS:g} s",
+                "see whether this machine is overloaded; `pbs status` and var/log/controller.log tell more",
+            ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ServiceDown(
                 "the service is not running in this home", "start it with `pbs serve`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,14 @@ import typer
 from pbs import __version__
 from pbs.cli import admin, look, runs, service, sources
 from pbs.errors import ConfigError, PbsError
+from pbs.files import refusal
 from pbs.home import Home
+from pbs.text import clean, clean_line
+
+# Verbs that need no home, or that say better themselves what is missing in it.
+HOMELESS = frozenset({"init", "demo", "completion", "agent", "config"})
+# What supervisord starts: their log keeps the trace of a fault.
+SERVICES = frozenset({"controller", "worker"})
 
 app = typer.Typer(
     name="pbs",
@@ -47,7 +55,10 @@ def root(
 ) -> None:
     """Options that stand before every verb."""
     del version
+    words = context.obj or ()
     context.obj = Home.at(home or Path(os.environ.get("PBS_HOME") or "."))
+    if context.invoked_subcommand not in HOMELESS and not {"-h", "--help"} & set(words):
+        context.obj.require()
 
 
 def main() -> None:
@@ -58,7 +69,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """One verb in this process; returns its exit code."""
     try:
-        code: Any = app(arguments, standalone_mode=False)
+        code: Any = app(arguments, standalone_mode=False, obj=tuple(arguments))
     except typer.Exit as leave:
         return int(leave.exit_code)
     except PbsError as error:
@@ -70,12 +81,28 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output has left; keep the interpreter from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the border of the program: no trace is an answer
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the library's usage errors
-            print(f"pbs: {error.format_message()}\n  `pbs --help` lists the verbs", file=sys.stderr)
+            print(_usage(error.format_message()), file=sys.stderr)
             return 2
-        raise
+        if os.environ.get("PBS_TRACE") or not SERVICES.isdisjoint(arguments):
+            traceback.print_exception(error)
+        problem = refusal(error, "go on") if isinstance(error, OSError) else _fault(error)
+        return _report(problem, as_json="--json" in arguments)
     return code if isinstance(code, int) else 0
+
+
+def _usage(said: str) -> str:
+    """What is wrong with the words of the command line; where there are none, the help says all."""
+    return said if said.startswith("Usage:") else f"pbs: {said}\n  `pbs --help` lists the verbs"
+
+
+def _fault(error: Exception) -> PbsError:
+    """What nobody foresaw, as one sentence: a person who wants a file back has no use for a trace of our code."""
+    return PbsError(
+        f"a fault of pbs itself: {clean_line(f'{type(error).__name__}: {error}')}",
+        "try `pbs doctor`; if that finds nothing, report it with what the same command prints with PBS_TRACE=1",
+    )
 
 
 def _report(error: PbsError, *, as_json: bool) -> int:
@@ -83,7 +110,7 @@ def _report(error: PbsError, *, as_json: bool) -> int:
         from pbs.views import error_view
 
         print(json.dumps(error_view(error)))
-    print(f"pbs: {error.message}", file=sys.stderr)
+    print(f"pbs: {clean(error.message, 4000)}", file=sys.stderr)
     if isinstance(error, ConfigError):
         for fault in error.faults:
             print(f"  {fault}", file=sys.stderr)

@@ -38,7 +38,7 @@ def init(
     from pbs.tunnel import make_key, public_key
 
     home = Home.at(folder) if folder is not None else context.obj
-    if home.root.exists() and not home.exists and any(home.root.iterdir()):
+    if not home.exists and _holds_something(home.root):
         raise HomeError(
             f"{home.root} is not empty and no home", "name an empty folder, or one that does not exist"
         )
@@ -56,13 +56,8 @@ def init(
     )
 
 
-def _require_home(home: Home) -> Home:
-    if not home.exists:
-        raise HomeError(
-            f"{home.root} is no home of a backup server",
-            "make one with `pbs init DIR`, or name it with --home",
-        )
-    return home
+def _holds_something(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def serve(
@@ -72,7 +67,7 @@ def serve(
     """Run the service in the foreground: supervisord with controller, workers and endpoints."""
     from pbs import serve as service
 
-    home = _require_home(context.obj)
+    home: Home = context.obj
     if detach:
         served = service.serve_detached(home.root)
         print(f"serving {served.root}; `pbs stop` ends it")
@@ -106,7 +101,7 @@ def status(context: typer.Context, as_json: Json = False) -> int:
     from pbs.cli.client import Service
     from pbs.endpoint import Supervisor
 
-    home = _require_home(context.obj)
+    home: Home = context.obj
     try:
         programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
         sources = Service(home.controller_socket).get("/api/v1/sources")["sources"]
@@ -175,7 +170,7 @@ def doctor(
     from pbs import doctor as examine
     from pbs.config import load
 
-    home = _require_home(context.obj)
+    home: Home = context.obj
     if name is None:
         findings = asyncio.run(examine.look_at_server(home))
     else:
