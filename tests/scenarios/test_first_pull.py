@@ -76,7 +76,7 @@ def test_the_mount_shows_what_was_received(served: Pbs, source: SourceHost, fold
         assert not compare(source.data, place / "latest")
         assert [run["snapshot"]] == [each.name for each in (place / "ids").iterdir()]
         assert len(list((place / "received").iterdir())) == 1
-        with pytest.raises(OSError, match="Read-only|not permitted|denied"):
+        with pytest.raises(OSError, match=r"Read-only|not permitted|denied"):
             (place / "latest" / "new").write_text("x")
         assert [str(place)] == [each["directory"] for each in served.json("mount")["mounts"]]
     finally:
