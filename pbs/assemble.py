@@ -96,6 +96,10 @@ class KnownRepository:
         """Remove the locks that a source left; only while nobody but us can reach the repository."""
         return repository.clear_locks(self.handle.path)
 
+    def clear_uploads(self) -> int:
+        """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
+        return repository.clear_uploads(self.handle.path)
+
     def password(self) -> str | None:
         """What opens it."""
         return self.handle.password

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 from pbs.assemble import Tools, endpoint_of
@@ -18,7 +19,7 @@ from pbs.config import Config, load
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock, tree_bytes, write
-from pbs.home import Home
+from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import open_ledger
 from pbs.model import Cause, Kind, Run, Source
 from pbs.process import die_with_parent
@@ -28,6 +29,7 @@ from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
 TICK_SECONDS = 2.0
+LATE_SECONDS = 60.0
 log = logging.getLogger("pbs.controller")
 
 
@@ -42,8 +44,10 @@ class Controller:
         self.supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
         self._tools = Tools(home, self.ledger, self.supervisor, self.clock)
         self._stale: set[str] = set()
+        self._published: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
-        self._seen = self.clock.now() - timedelta(days=1)
+        self._seen = self.clock.now()
+        self._complaints: dict[str, str] = {}
         self._wakes = home.sockets / "wake"
 
     # what the API asks
@@ -81,11 +85,11 @@ class Controller:
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         bell = Bell(self._wakes, "controller")
         stop = asyncio.create_task(stopping.wait(), name="stop")
-        self._reap()
-        self._stale = {ALL, *self.ledger.sources()}
         async with serve(self, self.home, self.config.server):
+            await self._tick()
             for remark in await self._settle():
                 log.warning("%s", remark)
+            self._all_stale()
             while not stop.done():
                 await self._tick()
                 waiting = asyncio.create_task(bell.wait(TICK_SECONDS), name="bell")
@@ -95,24 +99,31 @@ class Controller:
         self.ledger.close()
 
     async def _tick(self) -> None:
-        try:
-            for name in self._reap():
-                source = self.config.sources.get(name)
-                if source is not None:
-                    await endpoint_of(self._tools, source).rest()
-            await self._call_workers()
-            self._publish()
-        except PbsError as error:
-            log.warning("%s (%s)", error.message, error.hint)
+        """One round. What fails in it stops nothing else, is said once, and is tried again in the next."""
+        for part in (self._reap, self._call_workers, self._publish):
+            try:
+                await part()
+            except PbsError as error:
+                self._complain(part.__name__, f"{error.message} ({error.hint})")
+            else:
+                self._complaints.pop(part.__name__, None)
+
+    def _complain(self, about: str, text: str) -> None:
+        """Say what is wrong when it begins, not every two seconds on a disk that may be full."""
+        if self._complaints.get(about) != text:
+            log.warning("%s", text)
+        self._complaints[about] = text
 
     async def _settle(self) -> list[str]:
         """Make what configured sources lack, and have exactly their endpoints run. One bad source stops no other."""
         remarks = []
         for source in self.config.sources.values():
             try:
-                await provision(self.home, self.ledger, source, self.clock)
-                if source.endpoint == "always":
-                    await endpoint_of(self._tools, source).register()
+                with self._unless_running(source.name) as free:
+                    # The worker of a run that goes on sees to the endpoint itself.
+                    if free:
+                        await provision(self.home, self.ledger, source, self.clock)
+                        await endpoint_of(self._tools, source).rest()
             except PbsError as error:
                 remarks.append(f"{source.name}: {error.message}")
         wanted = {f"endpoint-{name}" for name in self.config.sources}
@@ -121,41 +132,61 @@ class Controller:
                 await self.supervisor.forget(path.stem)
         return remarks
 
-    def _reap(self) -> set[str]:
-        """End as interrupted the runs whose worker died: their run lock can be had. Returns their sources."""
-        dead = set()
-        for name in {run.source for run in self.ledger.queue.running()}:
-            lock = FileLock(self.home.locks / f"{name}.run.lock")
-            if lock.acquire():
-                try:
-                    if self.ledger.queue.interrupt(name, self.clock.now()):
-                        dead.add(name)
-                finally:
-                    lock.release()
-        return dead
+    @contextmanager
+    def _unless_running(self, name: str) -> Iterator[bool]:
+        """Whether nobody works on this source; if so, nobody begins to for the length of the block."""
+        lock = FileLock(self.home.locks / f"{name}.run.lock")
+        free = lock.acquire()
+        try:
+            yield free
+        finally:
+            lock.release()
+
+    async def _reap(self) -> None:
+        """End as interrupted the runs whose worker died (their run lock can be had), and let their endpoints rest."""
+        for name in sorted({run.source for run in self.ledger.queue.running()}):
+            with self._unless_running(name) as free:
+                dead = free and self.ledger.queue.interrupt(name, self.clock.now())
+                source = self.config.sources.get(name)
+                if dead and source is not None:
+                    await endpoint_of(self._tools, source).rest()
+            if dead:
+                ring(self._wakes)
 
     async def _call_workers(self) -> None:
         """One idle worker is enough; more are started while runs wait."""
-        waiting = len(self.ledger.queue.waiting())
-        if not waiting:
+        if not self.ledger.queue.waiting():
             return
-        busy = {run.source for run in self.ledger.queue.running()}
-        if busy and waiting:
-            for number in range(1, self.config.server.workers):
-                await self.supervisor.start(f"worker-{number}")
+        # The first one as well: supervisord gives up on one that could not start for some minutes.
+        wanted = self.config.server.workers if self.ledger.queue.running() else 1
+        for number in range(wanted):
+            await self.supervisor.start(f"worker-{number}")
 
-    def _publish(self) -> None:
+    async def _publish(self) -> None:
         """Write the feeds of the sources whose runs ended since the last time; what fails is tried again."""
         now = self.clock.now()
-        self._stale |= self.ledger.ended_since(self._seen - timedelta(seconds=TICK_SECONDS))
+        if now < self._seen:
+            self._all_stale()  # the clock was set back: the times of ends say nothing now
+        # The end of a run may have waited for the ledger after it was dated.
+        ended = self.ledger.ended_since(min(now, self._seen) - timedelta(seconds=LATE_SECONDS))
+        self._stale |= {source for run, source in ended.items() if run not in self._published}
         if self._stale:
             self._stale.add(ALL)
-        self._seen = now
+        self._published, self._seen = ended, now
         for name in sorted(self._stale):
-            write(self.home.feeds / f"{name}.xml", self.feed(name), mode=0o644)
-            if name != ALL:
-                self._sizes[name] = tree_bytes(self.home.repository(name))
+            try:
+                write(self.home.feeds / f"{name}.xml", self.feed(name), mode=0o644)
+            except PbsError as error:
+                self._complain(f"feed {name}", f"{error.message} ({error.hint})")
+                continue
+            self._complaints.pop(f"feed {name}", None)
             self._stale.discard(name)
+            if name != ALL:
+                self._sizes[name] = await asyncio.to_thread(tree_bytes, self.home.repository(name))
+
+    def _all_stale(self) -> None:
+        """Have every feed written anew."""
+        self._stale |= {ALL, *self.ledger.sources()}
 
     def feed(self, name: str) -> bytes:
         """The feed of one source, or of all."""
@@ -165,7 +196,7 @@ class Controller:
 
 def main(home: Home) -> None:
     """The controller process."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, home.sockets / SUPERVISOR_PID)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )

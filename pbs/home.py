@@ -13,6 +13,8 @@ from pbs.files import PRIVATE_DIR, explained, write
 SOCKET_PATH_LIMIT = 107
 # supervisord binds SOCKET.PID before it renames it to SOCKET.
 SUPERVISOR_SOCKET_LIMIT = 99
+# In run_dir: its process id.
+SUPERVISOR_PID = "supervisord.pid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,17 @@ class Finished:
     stderr: str
 
 
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to send this process a signal when the thread that started it ends."""
+def die_with_parent(signal_number: int = signal.SIGKILL, pidfile: Path | None = None) -> None:
+    """Ask the kernel to send this process a signal when the thread that started it ends.
+
+    Where `pidfile` names another process than our parent, that ended while we started, and so do we.
+    """
     _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    if pidfile is not None:
+        with contextlib.suppress(OSError):
+            said = pidfile.read_text().strip()
+            if said.isdigit() and int(said) != os.getppid():
+                sys.exit("the process that started this one is gone")
 
 
 def child_setup(
@@ -316,8 +324,10 @@ def find_tool(*names: str) -> Path | None:
     for folder in folders:
         for name in names:
             candidate = Path(folder, name) if folder else None
-            if candidate and candidate.is_file() and os.access(candidate, os.X_OK):
-                return candidate
+            # A folder of PATH that we may not enter holds nothing for us.
+            with contextlib.suppress(PermissionError):
+                if candidate and candidate.is_file() and os.access(candidate, os.X_OK):
+                    return candidate
     return None
 
 

@@ -6,6 +6,7 @@ carries out no run and holds no state but the lock that lets a home be served on
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import signal
@@ -23,7 +24,7 @@ from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, PbsError, ServiceDown
 from pbs.files import FileLock, write
-from pbs.home import Home
+from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
@@ -31,6 +32,7 @@ from pbs.render import render
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
+PORT_SECONDS = 3.0
 FDS_PER_RUN = 128
 
 
@@ -45,12 +47,14 @@ def prepare(root: Path) -> tuple[Home, Config]:
     home = Home.at(root, config.server.run_dir)
     home.check_socket_paths(tuple(config.sources))
     home.make()
-    home.remember_run_dir()
     return home, config
 
 
 def ready_to_start(home: Home, config: Config) -> None:
     """Upgrade the ledger, look at the port, write what supervisord reads. The caller holds the lock of the service."""
+    # Not before: as long as somebody else serves this home, its sockets are where that one put them.
+    home.remember_run_dir()
+    (home.sockets / SUPERVISOR_PID).unlink(missing_ok=True)
     upgrade(home.ledger, home.locks / "upgrade.lock")
     _port_free(config)
     folder = home.etc / "supervisord.d"
@@ -72,7 +76,7 @@ def _supervisord_conf(home: Home, config: Config) -> str:
         "supervisord.conf.j2",
         socket=escape(home.supervisor_socket),
         log=escape(home.log),
-        pidfile=escape(home.sockets / "supervisord.pid"),
+        pidfile=escape(home.sockets / SUPERVISOR_PID),
         include=escape(home.etc / "supervisord.d"),
         program=quote(sys.executable, "-I", "-m", "pbs.cli.main", "--home", home.root),
         workers=config.server.workers,
@@ -89,16 +93,24 @@ def _port_free(config: Config) -> None:
     if config.server.listen is None:
         return
     host, port = config.server.listen
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        raise HomeError(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            'choose another `listen` in [server] of pbs.toml, or listen = "off" for the socket alone',
-        ) from error
+    clock = SystemClock()
+    # The controller of a service that was killed a moment ago may still be letting go of it.
+    deadline = clock.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and clock.monotonic() < deadline:
+                pause(0.05)
+                continue
+            raise HomeError(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                'choose another `listen` in [server] of pbs.toml, or listen = "off" for the socket alone',
+            ) from error
+        return
 
 
 def serve(root: Path, *, say: Callable[[str], None]) -> int:
@@ -123,7 +135,13 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
         wait_ready(home, child)
         where = f", http on {config.server.base_url}" if config.server.listen else ""
         say(f"serving {home.root}{where}; `pbs stop` or Ctrl-C ends it")
-        return child.wait()
+        code = child.wait()
+        if code < 0:
+            raise PbsError(
+                f"supervisord was ended by signal {-code}, and the service with it",
+                "start it again with `pbs serve`; runs that went on end as interrupted",
+            )
+        return code
     finally:
         _end(child)
         lock.release()

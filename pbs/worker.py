@@ -6,20 +6,20 @@ It decides nothing about when a run happens; it learns of work from the ledger a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import secrets
 import signal
 import sys
+from dataclasses import replace
 
 from pbs.assemble import Tools, endpoint_of, work_of
 from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
-from pbs.errors import ConfigError, LeaseLost, PbsError
+from pbs.errors import ConfigError, LeaseLost, LedgerError, PbsError
 from pbs.files import FileLock
-from pbs.home import Home
+from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import open_ledger
 from pbs.model import Cause, Ending, Kind, Outcome, Run, Source
 from pbs.process import die_with_parent
@@ -64,7 +64,11 @@ class Worker:
     async def _work(self, bell: Bell, stop: asyncio.Task[bool]) -> None:
         idle_since = self._tools.clock.monotonic()
         while not stop.done():
-            self._claim(bell)
+            try:
+                self._claim(bell)
+            except PbsError as error:
+                # A full disk or a locked ledger ends no run that goes on, and no worker.
+                log.warning("no run can be claimed: %s", error.message)
             if self._live:
                 idle_since = self._tools.clock.monotonic()
             elif self._number and self._tools.clock.monotonic() - idle_since > IDLE_SECONDS:
@@ -110,26 +114,11 @@ class Worker:
         """One run from its claim to its outcome; nothing that goes wrong here may end the worker."""
         in_use = FileLock(self._home.locks / f"{run.source}.repository.lock")
         try:
-            source = self._config.sources.get(run.source)
-            if source is None:
-                self._end(
-                    run,
-                    Ending(
-                        Outcome.FAILED, f"the source {run.source} is not configured", "see `pbs source list`"
-                    ),
-                )
-            elif not in_use.acquire(shared=True):
-                self._end(
-                    run,
-                    Ending(
-                        Outcome.FAILED, f"the repository of {run.source} is being maintained", "try again"
-                    ),
-                )
-            else:
-                await self._run(source, run, (lock.descriptor, in_use.descriptor))
+            await self._end(run, await self._outcome(run, lock, in_use))
         except LeaseLost as error:
             log.warning("%s", error.message)
         except Exception:
+            # Whoever next obtains the run lock ends the run as interrupted.
             log.exception("the run %s could not be ended", run.id)
         finally:
             in_use.release()
@@ -138,19 +127,34 @@ class Worker:
             bell.ring_myself()
             ring(self._home.sockets / "wake")
 
-    async def _run(self, source: Source, run: Run, inherit: tuple[int, ...]) -> None:
+    async def _outcome(self, run: Run, lock: FileLock, in_use: FileLock) -> Ending:
+        """What is wrong before the run can begin, or how it went."""
+        source = self._config.sources.get(run.source)
+        if source is None:
+            return Ending(
+                Outcome.FAILED, f"the source {run.source} is not configured", "see `pbs source list`"
+            )
         try:
-            work = work_of(self._tools, source, run, inherit)
+            if not in_use.acquire(shared=True):
+                return Ending(
+                    Outcome.FAILED, f"the repository of {run.source} is being maintained", "try again"
+                )
+            ending = await self._run(source, run, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
-            self._end(run, Ending(error.outcome, error.message, error.hint))
-            return
-        if imports_first(work):
-            await self._import(source, run, inherit)
-        ending = await conduct(work)
-        self._end(run, ending)
+            ending = Ending(error.outcome, error.message, error.hint)
+        # Before the run's end is told: then nothing of it is left to do.
         await self._rest(source)
+        return ending
 
-    async def _import(self, source: Source, run: Run, inherit: tuple[int, ...]) -> None:
+    async def _run(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:
+        work = work_of(self._tools, source, run, inherit)
+        if imports_first(work):
+            before = await self._import(source, run, inherit)
+            if before.outcome is Outcome.INTERRUPTED:
+                return replace(before, message="the service was stopped during the import before this run")
+        return await conduct(work)
+
+    async def _import(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:
         """The import is a run of its own under the pull's lock; if it fails, the pull goes on all the same."""
         queue = self._tools.ledger.queue
         before = queue.begin(source.name, Kind.MIGRATE, Cause.FOLLOW_UP, self._lease, self._tools.clock.now())
@@ -158,21 +162,34 @@ class Worker:
             ending = await conduct(work_of(self._tools, source, before, inherit))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)
-        self._end(before, ending)
-        log.info("%s before %s: %s", before.id, run.id, ending.outcome)
+        log.info("%s comes before %s", before.id, run.id)
+        await self._end(before, ending)
+        return ending
 
     async def _rest(self, source: Source) -> None:
-        with contextlib.suppress(PbsError):
+        try:
             await endpoint_of(self._tools, source).rest()
+        except PbsError as error:
+            log.warning("the endpoint of %s: %s", source.name, error.message)
 
-    def _end(self, run: Run, ending: Ending) -> None:
-        self._tools.ledger.queue.end(run, self._lease, ending, self._tools.clock.now())
-        log.info("%s: %s: %s", run.id, ending.outcome, ending.message)
+    async def _end(self, run: Run, ending: Ending) -> None:
+        """Write down how a run ended; as long as the ledger cannot be written, the run is ours and goes on."""
+        while True:
+            try:
+                self._tools.ledger.queue.end(run, self._lease, ending, self._tools.clock.now())
+            except LeaseLost:
+                raise
+            except LedgerError as error:
+                log.warning("the end of %s cannot be written yet: %s", run.id, error.message)
+                await self._tools.clock.sleep(POLL_SECONDS)
+            else:
+                log.info("%s: %s: %s", run.id, ending.outcome, ending.message)
+                return
 
 
 def main(home: Home, number: int) -> None:
     """The worker process."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, home.sockets / SUPERVISOR_PID)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from pbs.errors import EndpointError, ToolMissing
 from pbs.home import Home
 from pbs.model import Source
 from pbs.process import find_tool
+from pbs.text import clean_line
 
 READY_SECONDS = 20.0
+LOG_TAIL = 4096
 
 
 def rest_server() -> Path:
@@ -52,12 +55,6 @@ class Endpoint:
             always=self._always,
         )
 
-    async def register(self) -> None:
-        """Make an `always` endpoint known and running, without touching the others."""
-        if self._always:
-            await self._supervisor.register(self._program, self.text)
-            await self._supervisor.start(self._program)
-
     async def open(self) -> None:
         """Have it answer on its socket.
 
@@ -65,15 +62,26 @@ class Endpoint:
             EndpointError: it does not come up within 20 s.
         """
         await self._supervisor.register(self._program, self.text)
-        await self._supervisor.start(self._program)
+        await self._supervisor.start(self._program, at_once=True)
         deadline = self._clock.monotonic() + READY_SECONDS
         while not await answers(self.socket):
             if self._clock.monotonic() > deadline:
                 raise EndpointError(
-                    f"the endpoint does not answer on {self.socket} within {READY_SECONDS:g} s",
+                    f"the endpoint does not answer on {self.socket} within {READY_SECONDS:g} s{self._last_words()}",
                     f"look at {self._log}",
                 )
             await self._clock.sleep(0.01)
+
+    def _last_words(self) -> str:
+        """The last line of its log, which tells why it does not come up."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(-min(LOG_TAIL, self._log.stat().st_size), os.SEEK_END)
+                lines = file.read(LOG_TAIL).decode("utf-8", "replace").split("\n")
+        except OSError:
+            return ""
+        said = [line.strip() for line in lines if line.strip()]
+        return f": {clean_line(said[-1], 300)}" if said else ""
 
     async def shut(self) -> None:
         """Have nobody answer: afterwards nobody but us can touch the repository."""
@@ -84,7 +92,7 @@ class Endpoint:
         if self._always:
             await self._supervisor.register(self._program, self.text)
             await self._supervisor.start(self._program)
-        else:
+        elif self._supervisor.registered(self._program):
             await self._supervisor.forget(self._program)
 
 

@@ -7,14 +7,21 @@ import http.client
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from pbs.clock import SystemClock
 from pbs.errors import EndpointError, ServiceDown
 from pbs.files import write
 
-UP = frozenset({ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF})
+# More than a program is given (stopwaitsecs) before it is killed.
+STOPPING_SECONDS = 20.0
+NOTHING_TO_DO = {
+    "startProcess": (Faults.ALREADY_STARTED,),
+    "stopProcess": (Faults.NOT_RUNNING, Faults.BAD_NAME),
+}
 
 
 class Supervisor:
@@ -44,31 +51,68 @@ class Supervisor:
             raise ServiceDown(
                 "the service is not running in this home", "start it with `pbs serve`"
             ) from error
+        except (xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError, ExpatError) as error:
+            raise EndpointError(
+                f"supervisord fails to do {method}: {error}", "look at var/log/supervisord.log"
+            ) from error
         finally:
             transport.close()
 
-    async def start(self, program: str) -> None:
+    async def start(self, program: str, *, at_once: bool = False) -> None:
         """Have a program run; one that runs already is fine.
+
+        Args:
+            program: Its name.
+            at_once: One that failed and waits for its next try is tried now.
 
         Raises:
             EndpointError: supervisord cannot start it.
         """
-        await self._change("startProcess", program, fine=(Faults.ALREADY_STARTED,))
+        try:
+            fault = await self._change("startProcess", program)
+        except EndpointError:
+            # One that is just being stopped cannot be started: that fails without a name for it.
+            if await self.state(program) != ProcessStates.STOPPING:
+                raise
+            await self._stopped(program)
+            fault = await self._change("startProcess", program)
+        if at_once and fault is not None and await self.state(program) == ProcessStates.BACKOFF:
+            await self._change("stopProcess", program)
+            await self._change("startProcess", program)
 
     async def stop(self, program: str) -> None:
-        """Have a program not run; returns when it has ended. One that is not known does not run."""
-        await self._change("stopProcess", program, fine=(Faults.NOT_RUNNING, Faults.BAD_NAME))
+        """Have a program not run; returns when it has ended. One that is not known does not run.
 
-    async def _change(self, method: str, program: str, fine: tuple[int, ...]) -> None:
+        Raises:
+            EndpointError: it does not end.
+        """
+        if await self._change("stopProcess", program) == Faults.NOT_RUNNING:
+            await self._stopped(program)
+
+    async def _change(self, method: str, program: str) -> int | None:
+        """Ask for a change; the fault where nothing had to be changed."""
         try:
             # wait=True for a stop: nobody but us may touch the repository afterwards.
             await self._ask(method, program, method == "stopProcess")
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode not in fine:
+            if fault.faultCode in NOTHING_TO_DO[method]:
+                return int(fault.faultCode)
+            raise EndpointError(
+                f"supervisord cannot {method.removesuffix('Process')} {program}: {fault.faultString}",
+                "see `pbs status` and the log of that program in var/log",
+            ) from fault
+        return None
+
+    async def _stopped(self, program: str) -> None:
+        """Wait for a program that somebody else is just stopping: it still runs, and cannot be started."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + STOPPING_SECONDS
+        while await self.state(program) == ProcessStates.STOPPING:
+            if clock.monotonic() > deadline:
                 raise EndpointError(
-                    f"supervisord cannot {method.removesuffix('Process')} {program}: {fault.faultString}",
-                    "see `pbs status` and the log of that program in var/log",
-                ) from fault
+                    f"{program} does not end within {STOPPING_SECONDS:g} s", "see `pbs status`"
+                )
+            await clock.sleep(0.05)
 
     async def state(self, program: str) -> int | None:
         """Supervisord's state of a program; None where it does not know it."""
@@ -104,8 +148,13 @@ class Supervisor:
 
     async def forget(self, program: str) -> None:
         """End a program and make it unknown."""
-        (self._include / f"{program}.conf").unlink(missing_ok=True)
+        # Its file goes last: as long as it is there, whoever comes after a death knows that there is something to end.
         await self._drop(program)
+        (self._include / f"{program}.conf").unlink(missing_ok=True)
+
+    def registered(self, program: str) -> bool:
+        """Whether a program was made known here and not forgotten; asks nobody."""
+        return (self._include / f"{program}.conf").exists()
 
     async def _drop(self, program: str) -> None:
         await self.stop(program)

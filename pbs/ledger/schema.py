@@ -5,11 +5,13 @@ Times are RFC 3339 text in UTC with a fixed width, so that text order is time or
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Boolean,
     Column,
     Engine,
@@ -24,7 +26,10 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.types import TypeDecorator
+
+from pbs.errors import LedgerError
 
 HEAD = "0001"
 BUSY_SECONDS = 30
@@ -99,6 +104,7 @@ run = Table(
     Column("output", Text),
     Index("run_by_source", "source", "seq"),
     Index("run_by_state", "state", "source"),
+    Index("run_by_end", "ended"),
 )
 
 receipt = Table(
@@ -152,7 +158,8 @@ def make_engine(path: Path) -> Engine:
 
     SQLAlchemy's defaults on SQLite open no transaction before a SELECT, so two workers would claim one run.
     """
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    # Not as text: a home may have a `?` or a `%` in its path.
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -166,7 +173,45 @@ def make_engine(path: Path) -> Engine:
         wants_to_write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_to_write else "BEGIN")
 
+    @event.listens_for(engine, "handle_error")
+    def _failed(context: ExceptionContext) -> None:
+        original = context.original_exception
+        # A broken constraint is for whoever wrote that row to explain.
+        if isinstance(original, sqlite3.Error) and not isinstance(original, sqlite3.IntegrityError):
+            raise explain(original, path)
+
     return engine
+
+
+def explain(error: sqlite3.Error, path: Path) -> LedgerError:
+    """The database's refusal as one sentence that says what to do."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    match name.partition("_")[2].partition("_")[0]:
+        case "FULL":
+            return LedgerError(
+                f"the ledger {path} cannot be written: the disk is full", "free some space, then try again"
+            )
+        case "BUSY" | "LOCKED":
+            return LedgerError(
+                f"the ledger {path} is locked by another process for longer than {BUSY_SECONDS} s",
+                "try again; `pbs status` shows what runs",
+            )
+        case "CORRUPT" | "NOTADB":
+            return LedgerError(
+                f"the ledger {path} is damaged: {error}",
+                "stop the service, keep this file, and put a copy of the ledger in its place",
+            )
+        case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
+            return LedgerError(
+                f"the ledger {path} cannot be opened: {error}",
+                "is its disk mounted writable, and does the home belong to the user that runs this?",
+            )
+        case "IOERR":
+            return LedgerError(
+                f"the ledger {path} cannot be read or written: {error} ({name})",
+                "is the disk full or failing? see `df` and the kernel's log",
+            )
+    return LedgerError(f"the ledger {path} says no: {error}", "see `pbs doctor`")
 
 
 def writer(engine: Engine) -> Engine:

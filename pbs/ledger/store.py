@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Engine, insert, inspect, select, update
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rows
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
-from pbs.model import Outcome, Receipt, ReceiptState, Repository, Run, RunState
+from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
@@ -23,16 +23,11 @@ USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 
 def schema_version(engine: Engine) -> str | None:
     """The schema's revision; None for an empty file."""
-    try:
-        with engine.connect() as db:
-            if not inspect(db).has_table("alembic_version"):
-                return None
-            version: str | None = db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-            return version
-    except DatabaseError as error:
-        raise LedgerError(
-            f"the ledger cannot be read: {error.orig}", "restore it from its nightly copy"
-        ) from error
+    with engine.connect() as db:
+        if not inspect(db).has_table("alembic_version"):
+            return None
+        version: str | None = db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return version
 
 
 def open_ledger(path: Path) -> Ledger:
@@ -166,19 +161,22 @@ class Ledger:
         with self._engine.connect() as db:
             return [rows.run(row) for row in db.execute(query)]
 
-    def newest_run(self, name: str, *outcomes: Outcome) -> Run | None:
-        """The newest run of a source, of one of these outcomes where any are given."""
+    def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
+        """The newest run of a source, of this kind and of one of these outcomes where any are given."""
         query = select(run).where(run.c.source == name).order_by(run.c.seq.desc()).limit(1)
         if outcomes:
             query = query.where(run.c.outcome.in_(outcomes))
+        if kind is not None:
+            query = query.where(run.c.kind == kind)
         with self._engine.connect() as db:
             row = db.execute(query).first()
         return rows.run(row) if row is not None else None
 
-    def ended_since(self, moment: datetime) -> set[str]:
-        """The sources of which a run ended at or after `moment`."""
+    def ended_since(self, moment: datetime) -> dict[str, str]:
+        """The runs that ended at or after `moment`, each with its source."""
         with self._engine.connect() as db:
-            return set(db.execute(select(run.c.source).where(run.c.ended >= moment).distinct()).scalars())
+            found = db.execute(select(run.c.id, run.c.source).where(run.c.ended >= moment))
+            return {row.id: row.source for row in found}
 
     # receipts
 

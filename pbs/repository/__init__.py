@@ -1,6 +1,6 @@
 """The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
 
-from pbs.repository.contents import Inventory, inventory, packs
+from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import listing
 from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
@@ -27,6 +27,7 @@ __all__ = [
     "View",
     "check",
     "clear_locks",
+    "clear_uploads",
     "create",
     "dump",
     "explain",

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbs import files
 from pbs.model import SNAPSHOT_ID
 
 PACK_FOLDER = re.compile(r"[0-9a-f]{2}")
+# What rest-server writes an upload to before it gives it its name; a killed one leaves it, and nobody else removes it.
+TORN = re.compile(r"[0-9a-f]{64}\.rest-server-temp[0-9]*")
 MOST_STRAYS = 1000
 FOLDERS = frozenset({"data", "index", "keys", "locks", "snapshots"})
 
@@ -58,6 +62,19 @@ def packs(path: Path) -> dict[str, int]:
                 if _named(entry) and entry.name.startswith(folder.name):
                     found[entry.name] = entry.stat(follow_symlinks=False).st_size
     return found
+
+
+def clear_uploads(path: Path) -> int:
+    """Remove torn uploads, and say how many. Only where no source can reach the repository."""
+    folders = [path / folder for folder in ("index", "keys", "locks", "snapshots")]
+    folders += [Path(entry.path) for entry in _entries(path / "data") if entry.is_dir(follow_symlinks=False)]
+    removed = 0
+    for folder in folders:
+        for entry in _entries(folder):
+            if TORN.fullmatch(entry.name):
+                with suppress(OSError):
+                    removed += files.remove_file(Path(entry.path))
+    return removed
 
 
 def _names(folder: Path, strays: list[str]) -> frozenset[str]:

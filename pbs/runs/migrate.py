@@ -5,16 +5,30 @@ It only ever reads the legacy tree. Its history stays where it is.
 
 from __future__ import annotations
 
-from pbs.model import Ending, Outcome, Receipt, ReceiptState
+from pbs.model import Ending, Kind, Outcome, Receipt, ReceiptState
 from pbs.runs import admission
 from pbs.runs.work import Work
 
 
 def wanted(work: Work) -> bool:
-    """Whether there is a legacy tree to import, and a repository that holds no snapshot that counts."""
-    return (
-        work.source.migrate != "off" and not work.records.usable(work.source.name) and work.legacy.present()
-    )
+    """Whether there is a legacy tree to import: into a repository without snapshots, or after a try that failed."""
+    return work.source.migrate != "off" and _needless(work) is None
+
+
+def _needless(work: Work) -> str | None:
+    """Why nothing is to be imported; None where something is."""
+    usable = work.records.usable(work.source.name)
+    if any(receipt.state is ReceiptState.LEGACY for receipt in usable) or (usable and not _failed(work)):
+        return "nothing to import: the repository already holds snapshots"
+    if not work.legacy.present():
+        return "nothing to import: there is no rdiff-backup tree of this source"
+    return None
+
+
+def _failed(work: Work) -> bool:
+    """Whether the last import did not come to its end: the pull after it went on, and the import is tried again."""
+    last = work.records.newest_run(work.source.name, *Outcome, kind=Kind.MIGRATE)
+    return last is not None and last.outcome not in (Outcome.OK, Outcome.PARTIAL)
 
 
 async def migrate(work: Work) -> Ending:
@@ -23,14 +37,14 @@ async def migrate(work: Work) -> Ending:
     Raises:
         PbsError: the tree or the repository cannot be used; nothing was changed in the tree.
     """
-    if work.records.usable(work.source.name):
-        return Ending(Outcome.OK, "nothing to import: the repository already holds snapshots")
-    if not work.legacy.present():
-        return Ending(Outcome.OK, "nothing to import: there is no rdiff-backup tree of this source")
+    needless = _needless(work)
+    if needless is not None:
+        return Ending(Outcome.OK, needless)
     work.journal.write("stage", stage="repository")
     await work.repository.verify()
     # A killed import may have left a whole snapshot without a receipt: it is made anew, from the same packs.
     await admission.sweep(work)
+    work.repository.clear_locks()
     work.journal.write("stage", stage="import")
     snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
     work.repository.clear_locks()

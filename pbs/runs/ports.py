@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pbs.model import Receipt, RootMeta, Run, Snapshot
+from pbs.model import Kind, Outcome, Receipt, RootMeta, Run, Snapshot
 
 Event = dict[str, Any]
 
@@ -57,6 +57,10 @@ class Repository(Protocol):
 
     def clear_locks(self) -> int:
         """Remove the locks that a source left; only while nobody but us can reach the repository."""
+        ...
+
+    def clear_uploads(self) -> int:
+        """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
         ...
 
     def password(self) -> str | None:
@@ -121,6 +125,10 @@ class Line(Protocol):
 
 class Records(Protocol):
     """What a run reads from the ledger and leaves in it."""
+
+    def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
+        """The newest run of the source, of this kind and one of these outcomes where any are given."""
+        ...
 
     def receipts(self, name: str) -> list[Receipt]:
         """Every receipt of the source, oldest first."""

@@ -32,15 +32,37 @@ async def pull(work: Work) -> Ending:
     await work.repository.verify()
     for remark in await admission.sweep(work):
         work.report.remark(remark)
+    # A lock that an earlier run's restic left, or that was planted, must not stop this one.
+    _clear(work)
     work.journal.write("stage", stage="endpoint")
-    await work.endpoint.open()
     try:
+        await work.endpoint.open()
         end = await _transfer(work)
-    finally:
-        work.journal.write("stage", stage="shut")
-        await work.endpoint.shut()
+    except BaseException:
+        await _shut_after_failure(work)
+        raise
+    work.journal.write("stage", stage="shut")
+    await work.endpoint.shut()
     work.journal.write("stage", stage="admission")
     return await _conclude(work, end)
+
+
+def _clear(work: Work) -> None:
+    """Remove locks and torn uploads; only while no source can reach the repository."""
+    cleared = work.repository.clear_locks() + work.repository.clear_uploads()
+    if cleared:
+        work.journal.write("cleared", count=cleared)
+
+
+async def _shut_after_failure(work: Work) -> None:
+    """Shut the door, and let nothing that goes wrong with that hide why the run failed."""
+    work.journal.write("stage", stage="shut")
+    try:
+        await work.endpoint.shut()
+    except PbsError as error:
+        work.journal.write("log", text=error.message)
+    else:
+        _clear(work)
 
 
 def _total(work: Work) -> Receipt | None:
@@ -171,9 +193,7 @@ def _end_error(end: Event, status: int | None, name: str) -> PbsError:
 
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
-    cleared = work.repository.clear_locks()
-    if cleared:
-        work.journal.write("locks-cleared", count=cleared)
+    _clear(work)
     outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(str(end.get("outcome")))
     promised = end.get("snapshot") if outcome is not None else None
     snapshot, remarks = await admission.admit(

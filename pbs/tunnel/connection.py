@@ -30,6 +30,8 @@ CONNECT_SECONDS = 15
 LOGIN_SECONDS = 30
 KEEPALIVE_SECONDS = 15
 KEEPALIVE_COUNT = 4
+# Together with what a talk waits for its agent less than a worker gets to end.
+CLOSE_SECONDS = 4
 # aes128-gcm costs the least CPU for each byte; the rest are for a source that lacks it.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 WINDOW_BYTES = 8 << 20
@@ -81,7 +83,7 @@ class Connection:
         finally:
             listener.close()
             with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with asyncio.timeout(CLOSE_SECONDS):
                     await listener.wait_closed()
 
 
@@ -118,7 +120,7 @@ async def connect(address: Address, clock: Clock) -> AsyncIterator[Connection]:
     finally:
         raw.close()
         with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await raw.wait_closed()
         raw.abort()
 

@@ -25,7 +25,8 @@ COMPLAINT_LINES = 20
 HEARTBEAT_SECONDS = 15.0
 HELLO_SECONDS = 30.0
 SILENCE_SECONDS = 900.0
-GONE_SECONDS = 15.0
+GONE_SECONDS = 12.0
+STATUS_SECONDS = 2.0
 
 Event = dict[str, Any]
 
@@ -179,6 +180,10 @@ class Talk:
         )
 
     async def _cut_short(self) -> str:
+        # Its output ends a moment before sshd tells how it ended.
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+            async with asyncio.timeout(STATUS_SECONDS):
+                await self._process.wait_closed()
         status, signal = self._process.exit_status, self._process.exit_signal
         words = " · ".join(list(self._complaints)[-3:])
         how = (

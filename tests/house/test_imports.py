@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "config": GROUND | {"files", "home", "text", "render"},
     "ledger": GROUND | {"clock", "files"},
     "repository": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
-    "endpoint": GROUND | {"clock", "files", "home", "process", "render"},
+    "endpoint": GROUND | {"clock", "files", "home", "process", "render", "text"},
     "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pbs.clock import SystemClock
-from pbs.errors import AgentRefused, Unreachable
+from pbs.errors import AgentRefused, EndpointError, Unreachable
 from pbs.model import (
     Address,
     Cause,
@@ -64,6 +64,7 @@ class Tools:
     arrives: dict[str, Snapshot] = field(default_factory=lambda: {ID: GOOD})
     fails: dict[str, BaseException] = field(default_factory=dict)
     legacy_there: bool = False
+    last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
     key = "k"
     socket = Path("/run/endpoint.sock")
@@ -107,6 +108,13 @@ class Tools:
         self._step("locks")
         return 0
 
+    def clear_uploads(self) -> int:
+        self._step("uploads")
+        return 0
+
+    def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
+        return self.last_import
+
     def password(self) -> str | None:
         return "secret"
 
@@ -117,7 +125,7 @@ class Tools:
         self._step("open")
 
     async def shut(self) -> None:
-        self.steps.append("shut")
+        self._step("shut")
 
     def present(self) -> bool:
         return self.legacy_there
@@ -269,6 +277,29 @@ def test_an_import_comes_first_and_only_once() -> None:
     ]
     assert not imports_first(work(tools))
     assert "nothing to import" in asyncio.run(conduct(work(tools, run))).message
+
+
+@pytest.mark.parametrize(
+    ("outcome", "again"),
+    [(Outcome.FAILED, True), (Outcome.INTERRUPTED, True), (Outcome.OK, False), (None, False)],
+)
+def test_an_import_that_did_not_come_to_its_end_is_tried_again(outcome: Outcome | None, again: bool) -> None:
+    """The pull goes on when the import before it fails; the next pull tries the import again, and only then."""
+    live = Receipt(ID, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK, bytes=5)
+    before = replace(RUN, kind=Kind.MIGRATE, state=RunState.ENDED, outcome=outcome) if outcome else None
+    tools = Tools(legacy_there=True, receipt_list=[live], last_import=before)
+    assert again is imports_first(work(tools))
+    asyncio.run(conduct(work(tools, replace(RUN, kind=Kind.MIGRATE))))
+    assert again is any(each.state is ReceiptState.LEGACY for each in tools.receipt_list)
+    assert not (again and imports_first(work(tools)))
+
+
+def test_what_goes_wrong_with_the_door_hides_no_cause() -> None:
+    """A run whose transfer failed says so, although the endpoint could not be shut either."""
+    tools = Tools(fails={"connect": Unreachable("nobody answers", "wait"), "shut": EndpointError("stuck")})
+    ending = played(tools)
+    assert "nobody answers" in ending.message
+    assert "locks" not in tools.steps[tools.steps.index("shut") :]
 
 
 def test_a_run_that_takes_too_long_fails_with_its_deadline() -> None:

@@ -71,6 +71,7 @@ def _runs(moment: sa.String) -> None:
     )
     op.create_index("run_by_source", "run", ["source", "seq"])
     op.create_index("run_by_state", "run", ["state", "source"])
+    op.create_index("run_by_end", "run", ["ended"])
 
 
 def _receipts(moment: sa.String) -> None:
