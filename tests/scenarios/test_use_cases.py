@@ -53,16 +53,15 @@ def test_a_renamed_file_that_changed_a_little_costs_little(room: tuple[Pbs, Sour
 
 
 def test_a_deleted_file_costs_nothing(room: tuple[Pbs, SourceHost]) -> None:
-    """Deleting a 64 MiB file adds less than 1 MiB, and the run takes no longer than one without change, plus 2 s."""
+    """Deleting a 64 MiB file adds and sends less than 1 MiB: nothing is compressed anew."""
     pbs, source = room
     (source.data / "doomed").write_bytes(blob(64, 3))
     pbs.pull()
-    unchanged = pbs.pull()
     (source.data / "doomed").unlink()
     run = pbs.pull()
     assert run["outcome"] == "ok"
     assert run["added_bytes"] < MIB
-    assert run["seconds"] < unchanged["seconds"] + 2
+    assert run["tunnel_bytes"] < MIB
 
 
 def test_rotated_logs_cost_next_to_nothing(room: tuple[Pbs, SourceHost]) -> None:
@@ -103,7 +102,8 @@ def test_sending_and_compressing_go_on_together(room: tuple[Pbs, SourceHost]) ->
         for number in range(96):
             file.write(b"%d" % number + pattern[number:] + pattern[:number])
     # Slowed, so that there is something to sample: about 100 MB leave at 8 MB/s.
-    (pbs.home / "sources.d/web.toml").open("a").write('\nlimits = { upload = "8MB/s" }\n')
+    path = pbs.home / "sources.d/web.toml"
+    path.write_text(path.read_text() + '\nlimits = { upload = "8MB/s" }\n')
     pbs("reload")
     pbs("pull", "web", "--no-wait")
     data, sizes = pbs.repository() / "data", []
@@ -126,8 +126,8 @@ def test_an_ordinary_pull_never_starts_rdiff_backup(room: tuple[Pbs, SourceHost]
     pbs("pull", "web", "--no-wait")
     seen: set[str] = set()
     while pbs.json("runs", "web")["runs"][0]["state"] != "ended":
-        for argv in processes().values():
-            seen.add(Path(argv[0]).name if argv else "")
-            seen |= {Path(word).name for word in argv[1:3]}
+        # Whatever works on this home or this source names a path of theirs.
+        for argv in (processes(str(pbs.home)) | processes(str(source.root))).values():
+            seen |= {Path(word).name for word in argv[:3]}
     assert "rdiff-backup" not in seen
     assert {"restic"} <= seen
