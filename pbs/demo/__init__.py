@@ -24,7 +24,7 @@ from pbs.errors import PbsError
 from pbs.text import clean_line
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-TAIL_LINES = 15
+TAIL_LINES = 8
 UMOUNT_SECONDS = 30.0
 
 __all__ = ["run_demo"]
@@ -125,7 +125,11 @@ async def _end(server: Server, source: Source, clock: SystemClock) -> list[str]:
 
 def tails(folder: Path) -> list[Tail]:
     """The last lines of every log, for when something failed."""
-    logs = [*sorted((folder / "home/var/log").rglob("*.*")), folder / "source/sshd.log"]
+    logs = [
+        *sorted((folder / "home/var/log").rglob("*.log")),
+        *sorted((folder / "home/var/log").rglob("*.jsonl")),
+        folder / "source/sshd.log",
+    ]
     found = []
     for path in logs:
         with suppress(OSError):

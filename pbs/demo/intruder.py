@@ -1,8 +1,9 @@
 """The source gone bad: what runs there in the agent's place, with everything that a source is ever given.
 
-Started by the demo's forced command as a file of its own, with the standard library alone. For the word `backup` it
-takes the socket that the server lent, tries to delete and to overwrite what lies behind it, writes down each answer,
-and then becomes the real agent, which gets the request as if nothing had happened. It never touches anything else.
+Started by the demo's forced command as a file of its own, with the standard library alone. It becomes the real agent,
+but for the word `backup` it listens in first: it takes the socket that the server lent, tries to delete and to
+overwrite what lies behind it, writes down each answer, and hands the request on as if nothing had happened. It never
+touches anything else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 TIMEOUT_SECONDS = 10.0
 JUNK = b"not what was here before"
@@ -47,9 +49,9 @@ def ask(path: str, method: str, target: str, body: bytes | None = None) -> tuple
         connection.close()
 
 
-def attack(path: str) -> list[dict[str, object]]:
+def attack(path: str) -> list[dict[str, Any]]:
     """Try everything that would harm what is there already. Each try with the status of its answer."""
-    done: list[dict[str, object]] = []
+    done: list[dict[str, Any]] = []
 
     def attempt(what: str, method: str, target: str, body: bytes | None = None) -> None:
         status, _ = ask(path, method, target, body)
@@ -79,8 +81,11 @@ def first_line() -> bytes:
     return line
 
 
-def hand_on(line: bytes) -> None:
-    """Make standard input begin with `line` again: a child of ours copies it and all that follows into a pipe."""
+def listen_in(record: Path) -> None:
+    """Put a child of ours between the server and standard input: it reads the request first, attacks, and hands it on.
+
+    The agent has to say hello before the request is sent, so it runs meanwhile and waits.
+    """
     reading, writing = os.pipe()
     agent = os.getpid()
     if os.fork() == 0:
@@ -89,7 +94,12 @@ def hand_on(line: bytes) -> None:
             os._exit(1)
         for descriptor in (1, 2, reading):
             os.close(descriptor)
-        data = line
+        data = first_line()
+        try:
+            answer: dict[str, object] = {"attempts": attack(json.loads(data)["socket"])}
+        except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        record.write_text(json.dumps(answer))
         while data:
             os.write(writing, data)
             data = os.read(0, 1 << 16)
@@ -100,16 +110,10 @@ def hand_on(line: bytes) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`RECORD AGENT…`: attack where the word is `backup`, then become the agent."""
+    """`RECORD AGENT…`: become the agent, with a listener before it where the word is `backup`."""
     record, agent = Path(arguments[0]), arguments[1:]
     if os.environ.get("SSH_ORIGINAL_COMMAND") == "backup":
-        line = first_line()
-        try:
-            answer: dict[str, object] = {"attempts": attack(json.loads(line)["socket"])}
-        except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        record.write_text(json.dumps(answer))
-        hand_on(line)
+        listen_in(record)
     os.execv(agent[0], agent)  # noqa: S606 - no shell is wanted
 
 

@@ -18,7 +18,7 @@ from pbs.process import find_tool, run
 
 MOST_FILES = 4000
 MOST_BYTES = 48 << 20
-LARGEST_TAKEN = 4 << 20
+LARGEST_TAKEN = 384 << 10
 LARGEST_BIG = 24 << 20
 HOLE = 24 << 20
 RECORDING = 6 << 20

@@ -75,7 +75,7 @@ def make() -> Path:
 def processes_of(folder: Path) -> list[int]:
     """Every process that names the folder or anything below it, runs a program from it, or works in it."""
     name = os.fsencode(folder)
-    inside = re.compile(re.escape(name) + rb"(?![A-Za-z0-9_])")
+    inside = re.compile(re.escape(name) + rb"(?![\w.-])")
     found = []
     for process in _processes():
         with suppress(OSError):

@@ -89,9 +89,9 @@ class Server:
         return run_view
 
     async def runs(self) -> list[dict[str, Any]]:
-        """The source's runs, oldest first."""
+        """The source's runs in the order in which they ended: an import is queued after the pull that it precedes."""
         answer = await self.document("runs", "demo")
-        return list(reversed(answer["runs"]))
+        return sorted(answer["runs"], key=lambda run: run["ended"] or "~")
 
     @property
     def token(self) -> str:

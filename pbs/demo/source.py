@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tarfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,8 +111,9 @@ class Source:
         """Unpack what `pbs agent bundle` writes, allow the tree in a profile, and make the forced command."""
         bundle = self.folder / "pbs-agent.tar"
         await server.ask("agent", "bundle", "--output", bundle, "--profile", "demo")
-        with tarfile.open(bundle) as tar:
-            tar.extractall(self.folder, filter="data")
+        unpacked = await run(["tar", "-xf", bundle, "-C", self.folder], timeout=60)
+        if unpacked.code:
+            raise ToolError(f"the bundle cannot be unpacked: {unpacked.stderr}")
         (self.folder / "pbs-agent").rename(self.agent)
         (self.folder / "demo.toml").write_text(
             f'path = "{self.tree}"\nsockets = "{self.folder}/s"\ncache = "{self.folder}/cache"\n'

@@ -24,7 +24,7 @@ from pbs.errors import PbsError
 from pbs.restore.compare import Differences, Rules, compare
 from pbs.text import duration, size
 
-LEAST_DATA = ("config", "data", "keys", "snapshots")
+NEVER_CHANGED = ("config", "data", "keys", "snapshots")
 # Trees and the pieces around a change are stored anew; the content of what did not change is not.
 LITTLE_BYTES = 1 << 20
 
@@ -169,13 +169,17 @@ async def suffer_intruder(stage: Stage) -> str:
     record = json.loads(stage.source.record.read_text())
     hold("error" not in record, f"the intruder failed by itself: {record.get('error')}")
     attempts = record["attempts"]
-    done = [f"{each['what']} ({each['status']})" for each in attempts if not 400 <= each["status"] < 500]
-    hold(not done, f"the endpoint let a source {'; '.join(done)}")
+    hold(not allowed(attempts), f"the endpoint let a source {'; '.join(allowed(attempts))}")
     said = ", ".join(f"{code}" for code in sorted({each["status"] for each in attempts}))
     deletes = sum(each["method"] == "DELETE" for each in attempts)
     return (
         f"{deletes} DELETEs and {len(attempts) - deletes} overwrites through the tunnel, all refused ({said})"
     )
+
+
+def allowed(attempts: list[dict[str, Any]]) -> list[str]:
+    """What was not refused."""
+    return [f"{each['what']} ({each['status']})" for each in attempts if not 400 <= each["status"] < 500]
 
 
 async def find_all_unharmed(stage: Stage) -> str:
@@ -185,7 +189,7 @@ async def find_all_unharmed(stage: Stage) -> str:
     hold(not lost, f"{len(lost)} file(s) of the repository changed or went, first {lost[:1]}")
     known = (await stage.server.document("snapshots", "demo"))["snapshots"]
     ids = {each["id"] for each in known if each["state"] in ("admitted", "legacy")}
-    missing = [run["id"] for run in stage.summary.runs if run["snapshot"] not in ids]
+    missing = [run["id"] for run in stage.summary.runs if run["snapshot"] and run["snapshot"] not in ids]
     hold(not missing, f"the snapshots of these runs are gone: {', '.join(missing)}")
     return f"{len(stage.before)} files of the repository have the same bytes as before, {len(ids)} snapshots count"
 
@@ -193,7 +197,7 @@ async def find_all_unharmed(stage: Stage) -> str:
 def fingerprints(repository: Path) -> dict[str, str]:
     """The SHA-256 of everything in a repository that must never change."""
     found = {}
-    for part in LEAST_DATA:
+    for part in NEVER_CHANGED:
         top = repository / part
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.is_file():
@@ -207,13 +211,17 @@ async def read_feed(stage: Stage) -> str:
     titles = feed_titles((await stage.server.ask("feed", "demo")).stdout)
     runs = stage.summary.runs
     hold(len(titles) == len(runs), f"the feed has {len(titles)} items for {len(runs)} runs")
-    wanted = sorted("demo migrate" if run["kind"] == "migrate" else "demo backup" for run in runs)
-    hold(sorted(titles) == wanted, f"the titles are {titles}")
+    hold(sorted(titles) == sorted(map(_title, runs)), f"the titles are {titles}")
     closed, _ = _fetch(stage.server, None)
     hold(closed == 401, f"over HTTP it answers {closed} to a stranger")
     status, body = _fetch(stage.server, stage.server.token)
     hold(status == 200 and feed_titles(body) == titles, f"over HTTP it answers {status}, or another feed")
     return f"{len(titles)} items, newest “{titles[0]}”; over HTTP with the token alone"
+
+
+def _title(run: dict[str, Any]) -> str:
+    what = "demo migrate" if run["kind"] == "migrate" else "demo backup"
+    return what if run["outcome"] == "ok" else f"{what} {run['outcome']}"
 
 
 def feed_titles(document: bytes) -> list[str]:
@@ -243,7 +251,7 @@ def _fetch(server: Server, token: str | None) -> tuple[int, bytes]:
 async def mount_and_compare(stage: Stage) -> str:
     """The newest snapshot, mounted, is the source: every name, byte and attribute."""
     place = stage.folder / "mount"
-    newest = stage.summary.runs[-1]["snapshot"]
+    newest = next(run["snapshot"] for run in reversed(stage.summary.runs) if run["snapshot"])
     await stage.server.ask("mount", "demo", place)
     try:
         found = compare(stage.source.tree, place / "ids" / newest)
