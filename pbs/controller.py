@@ -25,6 +25,7 @@ from pbs.model import Cause, Kind, Run, Source
 from pbs.process import die_with_parent
 from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
+from pbs.textlog import record
 from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
@@ -169,7 +170,9 @@ class Controller:
             self._all_stale()  # the clock was set back: the times of ends say nothing now
         # The end of a run may have waited for the ledger after it was dated.
         ended = self.ledger.ended_since(min(now, self._seen) - timedelta(seconds=LATE_SECONDS))
-        self._stale |= {source for run, source in ended.items() if run not in self._published}
+        new = ended.keys() - self._published.keys()
+        self._record(sorted(new))
+        self._stale |= {ended[run] for run in new}
         if self._stale:
             self._stale.add(ALL)
         self._published, self._seen = ended, now
@@ -183,6 +186,14 @@ class Controller:
             self._stale.discard(name)
             if name != ALL:
                 self._sizes[name] = await asyncio.to_thread(tree_bytes, self.home.repository(name))
+
+    def _record(self, runs: list[str]) -> None:
+        """Add runs that ended to the text log; it is a view, so a full disk costs lines of it and nothing else."""
+        for run in runs:
+            try:
+                record(self.home.log / "runs.log", self.ledger.run(run))
+            except OSError as error:
+                self._complain("runs.log", f"{error.filename or 'runs.log'}: {error.strerror}")
 
     def _all_stale(self) -> None:
         """Have every feed written anew."""

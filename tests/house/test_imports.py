@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "scratch": GROUND | {"files"},
     "wake": set(),
     "journal": GROUND | {"clock", "files"},
+    "textlog": GROUND | {"clock", "files"},
     "views": GROUND | {"clock"},
     "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
