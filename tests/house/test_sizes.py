@@ -12,7 +12,7 @@ MODULES = sorted([*(TOP / "pbs").rglob("*.py"), *(TOP / "agent").rglob("*.py")])
 MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 12
-MOST_PUBLIC_METHODS = 25
+MOST_PUBLIC_METHODS = 20
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -59,17 +59,22 @@ def test_functions_are_short_in_the_middle() -> None:
     assert lengths[len(lengths) // 2] <= MEDIAN_FUNCTION_LINES
 
 
+def public_methods(node: ast.ClassDef) -> int:
+    """Public methods that do something; a property only names a value."""
+    methods = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return sum(
+        not each.name.startswith("_")
+        and not any(ast.unparse(mark) == "property" for mark in each.decorator_list)
+        for each in methods
+    )
+
+
 def test_no_class_becomes_the_product() -> None:
     """A class with many public methods is a room that is missing."""
     wide = [
-        (path.name, node.name)
+        (path.name, node.name, public_methods(node))
         for path in MODULES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-        and sum(
-            isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and not each.name.startswith("_")
-            for each in node.body
-        )
-        > MOST_PUBLIC_METHODS
+        if isinstance(node, ast.ClassDef) and public_methods(node) > MOST_PUBLIC_METHODS
     ]
-    assert wide == []
+    assert [] == wide
