@@ -23,7 +23,7 @@ STAGES = {
     "repository": "looking at the repository",
     "endpoint": "opening the endpoint",
     "connect": "connecting",
-    "ping": "asking the agent",
+    "agent": "asking the agent",
     "forward": "lending the socket",
     "backup": "backing up",
     "import": "importing the rdiff-backup tree",

@@ -76,7 +76,9 @@ class Talk:
 
     async def ask(self, request: Event) -> None:
         """Send the request, and from then on an empty line now and then, so that a silent cut is noticed there."""
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        # An agent that has ended already says why; that comes with its events.
+        with contextlib.suppress(asyncssh.Error, OSError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._tasks.append(asyncio.create_task(self._beat(), name="agent heartbeat"))
 
     async def events(self) -> AsyncIterator[Event]:

@@ -200,7 +200,7 @@ def test_a_pull_ends_ok_with_one_receipt() -> None:
     assert tools.steps.index("shut") < tools.steps.index("receipt")
 
 
-@pytest.mark.parametrize("step", ["verify", "open", "connect", "ping", "lend", "backup", "receipt", "locks"])
+@pytest.mark.parametrize("step", ["verify", "open", "connect", "backup", "lend", "receipt", "locks"])
 @pytest.mark.parametrize(
     "error", [Unreachable("gone", "wait"), RuntimeError("bug"), asyncio.CancelledError()], ids=repr
 )
