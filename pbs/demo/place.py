@@ -25,7 +25,8 @@ PREFIX = "pbs-demo-"
 LONGEST_PARENT = 40
 PLAIN = re.compile(r"/[A-Za-z0-9/._-]*")
 LEAST_FREE_BYTES = 600 << 20
-GOING_SECONDS = 5.0
+GOING_SECONDS = 10.0
+AT_ONCE_SECONDS = 1.0
 FUSE = Path("/dev/fuse")
 MOUNTINFO = Path("/proc/self/mountinfo")
 BOOTSTRAP = "`./bootstrap install` in a checkout of pbs installs everything that the demo needs"
@@ -142,15 +143,24 @@ def mounts_below(folder: Path) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-async def clear(folder: Path, clock: Clock) -> list[str]:
-    """End, unmount and remove whatever is left; returns what had to be ended by force, and what could not be."""
+async def clear(folder: Path, clock: Clock, *, early: bool = False) -> list[str]:
+    """End, unmount and remove whatever is left; returns what had to be ended by force, and what could not be.
+
+    Args:
+        folder: The demo's folder.
+        clock: The time.
+        early: The demo was stopped in the middle: what was just starting is asked to end, which is no fault.
+    """
     problems = []
-    left = await gone(processes_of(folder), clock)
+    left = await _emptied(folder, clock, AT_ONCE_SECONDS if early else GOING_SECONDS)
+    if left and early:
+        send(left, signal.SIGTERM)
+        left = await _emptied(folder, clock, GOING_SECONDS)
     if left:
         problems.append(f"{len(left)} process(es) had to be ended: {', '.join(map(_named, left))}")
         for number in (signal.SIGTERM, signal.SIGKILL):
             send(left, number)
-            left = await gone(left, clock)
+            left = await _emptied(folder, clock, GOING_SECONDS)
     for point in mounts_below(folder):
         problems.append(f"{point} was still mounted")
         fusermount = find_tool("fusermount3", "fusermount") or "fusermount3"
@@ -161,6 +171,14 @@ async def clear(folder: Path, clock: Clock) -> list[str]:
     if folder.exists():
         problems.append(f"{folder} could not be removed whole")
     return problems
+
+
+async def _emptied(folder: Path, clock: Clock, seconds: float) -> list[int]:
+    """Wait until no process of the folder runs, also none that was started meanwhile; returns those that do."""
+    deadline = clock.monotonic() + seconds
+    while (left := living(processes_of(folder))) and clock.monotonic() < deadline:
+        await clock.sleep(0.1)
+    return left
 
 
 def _named(number: int) -> str:

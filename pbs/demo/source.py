@@ -33,7 +33,7 @@ HostKey {folder}/host_ed25519
 AuthorizedKeysFile {folder}/authorized_keys
 PidFile {folder}/sshd.pid
 StrictModes no
-UsePAM no
+UsePAM {pam}
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
@@ -49,6 +49,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def locked(user: str, shadow: Path = Path("/etc/shadow")) -> bool:
+    """Whether the account's password is locked; unknown to whoever may not look, and to an sshd of his."""
+    with suppress(OSError):
+        for line in shadow.read_text(errors="replace").splitlines():
+            name, _, rest = line.partition(":")
+            if name == user:
+                return rest.startswith("!")
+    return False
 
 
 class Source:
@@ -95,7 +105,9 @@ class Source:
     async def _serve(self, program: Path) -> bool:
         """Whether it answers; somebody may have taken the port just before."""
         config = self.folder / "sshd_config"
-        config.write_text(CONFIG.format(port=self.port, folder=self.folder))
+        # Without PAM, sshd lets nobody in whose password is locked, as root's often is.
+        pam = "yes" if locked(self.user) else "no"
+        config.write_text(CONFIG.format(port=self.port, folder=self.folder, pam=pam))
         end = 0 if self._keep else signal.SIGKILL
         with self.log.open("ab") as log:
             self.sshd = start([program, "-D", "-e", "-f", config], at_parent_death=end, output=log.fileno())

@@ -146,11 +146,19 @@ async def pull_nothing(stage: Stage) -> str:
 
 
 async def _good_pull(stage: Stage) -> dict[str, Any]:
+    run = await _pull(stage)
+    hold(run["outcome"] == "ok", f"the pull ended as {_ending(run)}")
+    return run
+
+
+async def _pull(stage: Stage) -> dict[str, Any]:
     run = await stage.server.pull()
     stage.summary.runs = await stage.server.runs()
-    ending = f"{run['outcome']}: {run['message']}" + (f" ({run['hint']})" if run["hint"] else "")
-    hold(run["outcome"] == "ok", f"the pull ended as {ending}")
     return run
+
+
+def _ending(run: dict[str, Any]) -> str:
+    return f"{run['outcome']}: {run['message']}" + (f" ({run['hint']})" if run["hint"] else "")
 
 
 def _outcomes(runs: list[dict[str, Any]]) -> str:
@@ -162,14 +170,15 @@ async def suffer_intruder(stage: Stage) -> str:
     stage.before = fingerprints(stage.server.home / "srv/backup/pbs/demo.restic")
     stage.source.go_bad()
     try:
-        await _good_pull(stage)
+        run = await _pull(stage)
     finally:
         stage.source.behave()
-    hold(stage.source.record.exists(), "the intruder left no record: it never ran")
+    hold(stage.source.record.exists(), f"the intruder never ran; the pull ended as {_ending(run)}")
     record = json.loads(stage.source.record.read_text())
     hold("error" not in record, f"the intruder failed by itself: {record.get('error')}")
     attempts = record["attempts"]
     hold(not allowed(attempts), f"the endpoint let a source {'; '.join(allowed(attempts))}")
+    hold(run["outcome"] == "ok", f"all was refused, but the pull ended as {_ending(run)}")
     said = ", ".join(f"{code}" for code in sorted({each["status"] for each in attempts}))
     deletes = sum(each["method"] == "DELETE" for each in attempts)
     return (

@@ -18,7 +18,7 @@ from stage import PBS, eventually, free_port, processes
 from pbs.clock import SystemClock
 from pbs.demo import intruder, material, place, story
 from pbs.demo.server import Server, with_address
-from pbs.demo.source import Source
+from pbs.demo.source import Source, locked
 from pbs.demo.story import BrokenPromise, Stage, allowed, feed_titles, fingerprints, tell
 from pbs.demo.summary import Addresses, Summary, Tail
 from pbs.errors import ToolMissing
@@ -34,9 +34,9 @@ def corner(folder: Path) -> Path:
     return folder / "t"
 
 
-def start(corner: Path, *words: str) -> subprocess.Popen[bytes]:
+def start(corner: Path, *words: str, **environ: str) -> subprocess.Popen[bytes]:
     """The demo, in a folder of this test."""
-    environment = {**os.environ, "TMPDIR": str(corner)}
+    environment = {**os.environ, "TMPDIR": str(corner), **environ}
     return subprocess.Popen(
         [*PBS, "demo", "--json", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -75,13 +75,15 @@ def test_all_promises_hold_and_nothing_is_left(corner: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(DEMO_SECONDS + 20)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_demo_leaves_nothing(corner: Path, number: signal.Signals) -> None:
-    """Stopped in the middle of a pull it says so, exits with 5, and takes everything away."""
+@pytest.mark.parametrize(
+    ("number", "sign"),
+    [(signal.SIGINT, "*/home/etc/supervisord.conf"), (signal.SIGTERM, "*/home/var/log/runs/demo/*")],
+    ids=["while-the-service-starts", "during-a-pull"],
+)
+def test_a_stopped_demo_leaves_nothing(corner: Path, number: signal.Signals, sign: str) -> None:
+    """Stopped in the middle of something it says so, exits with 5, and takes everything away."""
     demo = start(corner)
-    eventually(
-        lambda: list(corner.glob("*/home/var/log/runs/demo/*")) or demo.poll() is not None, DEMO_SECONDS
-    )
+    eventually(lambda: list(corner.glob(sign)) or demo.poll() is not None, DEMO_SECONDS)
     demo.send_signal(number)
     code, document, _ = document_of(demo)
     assert (code, document["ok"], document["interrupted"]) == (5, False, True)
@@ -109,6 +111,37 @@ def test_a_kept_demo_tells_how_to_end_it(corner: Path) -> None:
             subprocess.run([*PBS, *words[1:]] if words[0] == "pbs" else words, check=True)
     eventually(lambda: not processes(str(corner)), what="the end of all processes")
     nothing_left(corner)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(DEMO_SECONDS + 20)
+def test_a_server_without_its_lock_is_found_out(corner: Path, folder: Path) -> None:
+    """With a rest-server that lets a source delete, the demo says what was possible, shows logs, and exits with 1."""
+    real = find_tool("rest-server", "restic-rest-server")
+    (folder / "bin").mkdir()
+    fake = folder / "bin/rest-server"
+    fake.write_text(f"""#!/bin/sh
+for word do shift; [ "$word" = --append-only ] || set -- "$@" "$word"; done
+exec '{real}' "$@"
+""")
+    fake.chmod(0o755)
+    (folder / "bin/restic").symlink_to(find_tool("restic") or "")
+    code, document, _ = document_of(start(corner, PBS_TOOLS=str(folder / "bin")))
+    checks = {check["name"]: check for check in document["checks"]}
+    assert (1, False) == (code, document["ok"])
+    assert "delete a snapshot (200)" in checks["append-only"]["detail"]
+    assert (True, False, False) == tuple(
+        checks[name]["ok"] for name in ("unchanged", "append-only", "unharmed")
+    )
+    assert document["logs"]
+    nothing_left(corner)
+
+
+def test_a_locked_account_needs_pam(tmp_path: Path) -> None:
+    """An account whose password is locked is told from one without a password."""
+    (tmp_path / "shadow").write_text("root:!:1::::::\nme:*:1::::::\nrooty:x:1::::::\n")
+    assert [True, False, False] == [locked(name, tmp_path / "shadow") for name in ("root", "me", "rooty")]
+    assert not locked("root", tmp_path / "none")
 
 
 def test_one_broken_promise_is_a_failed_demo() -> None:
