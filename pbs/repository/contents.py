@@ -16,8 +16,8 @@ from pbs import files
 from pbs.model import SNAPSHOT_ID
 
 PACK_FOLDER = re.compile(r"[0-9a-f]{2}")
-# What rest-server writes an upload to before it gives it its name; a killed one leaves it, and nobody else removes it.
-TORN = re.compile(r"[0-9a-f]{64}\.rest-server-temp[0-9]*")
+# What rest-server, and restic on this disk, write to before it gets its name; killed ones leave it, nobody else removes it.
+TORN = re.compile(r"[0-9a-f]{64}(\.rest-server-temp|-tmp-)[0-9]*")
 MOST_STRAYS = 1000
 FOLDERS = frozenset({"data", "index", "keys", "locks", "snapshots"})
 

@@ -55,8 +55,17 @@ def fits(snapshot: Snapshot, source: str, run: str) -> str | None:
     return None
 
 
+def clear(work: Work) -> None:
+    """Remove locks and torn uploads; only while no source can reach the repository."""
+    cleared = work.repository.clear_locks() + work.repository.clear_uploads()
+    if cleared:
+        work.journal.write("cleared", count=cleared)
+
+
 async def sweep(work: Work) -> list[str]:
     """Record what an earlier run left without admission, before anything new can arrive; says what it found."""
+    # What would only be in the way: a lock that was left behind, or planted, must not stop the next run.
+    clear(work)
     arrival = _look(work, None)
     for snapshot_id in arrival.unexpected:
         _quarantine(work, snapshot_id, LEFT_OVER)

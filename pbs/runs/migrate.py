@@ -44,7 +44,6 @@ async def migrate(work: Work) -> Ending:
     await work.repository.verify()
     # A killed import may have left a whole snapshot without a receipt: it is made anew, from the same packs.
     await admission.sweep(work)
-    work.repository.clear_locks()
     work.journal.write("stage", stage="import")
     snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
     work.repository.clear_locks()

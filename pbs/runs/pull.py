@@ -32,8 +32,6 @@ async def pull(work: Work) -> Ending:
     await work.repository.verify()
     for remark in await admission.sweep(work):
         work.report.remark(remark)
-    # A lock that an earlier run's restic left, or that was planted, must not stop this one.
-    _clear(work)
     work.journal.write("stage", stage="endpoint")
     try:
         await work.endpoint.open()
@@ -47,13 +45,6 @@ async def pull(work: Work) -> Ending:
     return await _conclude(work, end)
 
 
-def _clear(work: Work) -> None:
-    """Remove locks and torn uploads; only while no source can reach the repository."""
-    cleared = work.repository.clear_locks() + work.repository.clear_uploads()
-    if cleared:
-        work.journal.write("cleared", count=cleared)
-
-
 async def _shut_after_failure(work: Work) -> None:
     """Shut the door, and let nothing that goes wrong with that hide why the run failed."""
     work.journal.write("stage", stage="shut")
@@ -62,7 +53,7 @@ async def _shut_after_failure(work: Work) -> None:
     except PbsError as error:
         work.journal.write("log", text=error.message)
     else:
-        _clear(work)
+        admission.clear(work)
 
 
 def _total(work: Work) -> Receipt | None:
@@ -193,7 +184,7 @@ def _end_error(end: Event, status: int | None, name: str) -> PbsError:
 
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
-    _clear(work)
+    admission.clear(work)
     outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(str(end.get("outcome")))
     promised = end.get("snapshot") if outcome is not None else None
     snapshot, remarks = await admission.admit(
