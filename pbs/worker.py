@@ -21,7 +21,7 @@ from pbs.errors import ConfigError, LeaseLost, LedgerError, PbsError
 from pbs.files import FileLock
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import open_ledger
-from pbs.model import Cause, Ending, Kind, Outcome, Run, Source
+from pbs.model import Ending, Kind, Outcome, Run, Source
 from pbs.process import die_with_parent
 from pbs.runs.lifecycle import conduct, imports_first
 from pbs.wake import Bell, ring
@@ -152,12 +152,14 @@ class Worker:
             before = await self._import(source, run, inherit)
             if before.outcome is Outcome.INTERRUPTED:
                 return replace(before, message="the service was stopped during the import before this run")
+            begun = self._tools.ledger.queue.begin_anew(run, self._lease, self._tools.clock.now())
+            work = work_of(self._tools, source, begun, inherit)
         return await conduct(work)
 
     async def _import(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:
         """The import is a run of its own under the pull's lock; if it fails, the pull goes on all the same."""
         queue = self._tools.ledger.queue
-        before = queue.begin(source.name, Kind.MIGRATE, Cause.FOLLOW_UP, self._lease, self._tools.clock.now())
+        before = queue.begin_before(run, Kind.MIGRATE, self._lease, self._tools.clock.now())
         try:
             ending = await conduct(work_of(self._tools, source, before, inherit))
         except PbsError as error:

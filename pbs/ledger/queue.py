@@ -89,12 +89,28 @@ class Queue:
             )
             return replace(run, state=RunState.RUNNING, started=now) if done.rowcount == 1 else None
 
-    def begin(self, source: str, kind: Kind, cause: Cause, lease: str, now: datetime) -> Run:
-        """A run that starts at once under a lease that its caller already holds (an import before a pull)."""
-        made = Run(run_id(source, kind, now), source, kind, cause, RunState.RUNNING, now, started=now)
+    def begin_before(self, later: Run, kind: Kind, lease: str, now: datetime) -> Run:
+        """A run that starts at once, under the lease of `later`, which waits for it and stays the newer of the two."""
+        made = Run(
+            run_id(later.source, kind, now),
+            later.source,
+            kind,
+            Cause.FOLLOW_UP,
+            RunState.RUNNING,
+            now,
+            started=now,
+        )
         with self._writer.begin() as db:
             db.execute(insert(runs).values(**rows.run_values(made), lease=lease))
+            newest = select(func.max(runs.c.seq) + 1).scalar_subquery()
+            db.execute(update(runs).where(runs.c.id == later.id, runs.c.lease == lease).values(seq=newest))
         return made
+
+    def begin_anew(self, run: Run, lease: str, now: datetime) -> Run:
+        """Date a run's start again: what it waited for is no part of its time."""
+        with self._writer.begin() as db:
+            db.execute(update(runs).where(runs.c.id == run.id, runs.c.lease == lease).values(started=now))
+        return replace(run, started=now)
 
     def end(self, run: Run, lease: str, ending: Ending, now: datetime) -> Run:
         """Write a run's outcome, once.

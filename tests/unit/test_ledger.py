@@ -32,6 +32,7 @@ from pbs.model import (
     ReceiptState,
     Repository,
     RootMeta,
+    Run,
     RunState,
     Verified,
 )
@@ -151,13 +152,33 @@ def test_a_run_ends_once(ledger: Ledger) -> None:
         ledger.queue.end(run, "mine", DONE, NOW)
 
 
+def running(ledger: Ledger, source: str, kind: Kind, lease: str) -> Run:
+    """A run that was asked for and claimed."""
+    claimed = ledger.queue.claim(ledger.queue.request(source, kind, Cause.ASKED, NOW), lease, NOW, at_most=9)
+    assert claimed is not None
+    return claimed
+
+
+def test_an_import_before_a_pull_stays_the_older_of_the_two(ledger: Ledger) -> None:
+    """The pull that waited is listed as the newer run, and its time does not hold the import's."""
+    pull = running(ledger, "web", Kind.PULL, "l")
+    before = ledger.queue.begin_before(pull, Kind.MIGRATE, "l", NOW)
+    ledger.queue.end(before, "l", DONE, NOW + timedelta(seconds=50))
+    ledger.queue.begin_anew(pull, "l", NOW + timedelta(seconds=50))
+    ended = ledger.queue.end(pull, "l", DONE, NOW + timedelta(seconds=52))
+    assert ended.seconds == 2
+    assert [pull.id, before.id] == [run.id for run in ledger.runs("web")]
+    later = running(ledger, "web", Kind.PULL, "l")
+    assert later.id == ledger.runs("web")[0].id
+
+
 def test_the_runs_of_a_dead_worker_end_as_interrupted_and_it_writes_no_more(ledger: Ledger) -> None:
     """Every running run of the source ends, the queued ones and other sources' stay; the dead one's lease is void."""
     pull = ledger.queue.request("web", Kind.PULL, Cause.ASKED, NOW)
     assert ledger.queue.claim(pull, "dead", NOW, at_most=9)
-    before = ledger.queue.begin("web", Kind.MIGRATE, Cause.FOLLOW_UP, "dead", NOW)
+    before = ledger.queue.begin_before(pull, Kind.MIGRATE, "dead", NOW)
     follow_up = ledger.queue.request("web", Kind.PULL, Cause.ASKED, NOW)
-    other = ledger.queue.begin("db", Kind.PULL, Cause.ASKED, "alive", NOW)
+    other = running(ledger, "db", Kind.PULL, "alive")
     assert {pull.id, before.id} == {run.id for run in ledger.queue.interrupt("web", NOW)}
     assert Outcome.INTERRUPTED is ledger.run(pull.id).outcome is ledger.run(before.id).outcome
     assert [other.id] == [run.id for run in ledger.queue.running()]
@@ -169,8 +190,8 @@ def test_the_runs_of_a_dead_worker_end_as_interrupted_and_it_writes_no_more(ledg
 
 def test_the_newest_run_is_found_by_kind_and_outcome(ledger: Ledger) -> None:
     """Runs that go on have no outcome; what is asked by outcome is about those that ended."""
-    run = ledger.queue.begin("web", Kind.MIGRATE, Cause.ASKED, "l", NOW)
-    ledger.queue.begin("web", Kind.PULL, Cause.ASKED, "l", NOW)
+    run = running(ledger, "web", Kind.MIGRATE, "l")
+    running(ledger, "web", Kind.PULL, "l")
     assert ledger.newest_run("web", *Outcome, kind=Kind.MIGRATE) is None
     ledger.queue.end(run, "l", Ending(Outcome.FAILED, "no"), NOW)
     found = ledger.newest_run("web", *Outcome, kind=Kind.MIGRATE)
