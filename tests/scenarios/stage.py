@@ -64,7 +64,9 @@ class SourceHost:
         self.data.mkdir(parents=True)
         self.port = self.port or free_port()
         for name in ("host_key", "other_host_key"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name], check=True)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name], check=True
+            )
         self.authorized_keys.touch(mode=0o600)
         self.profile()
         self.agent.write_text(
@@ -95,7 +97,9 @@ class SourceHost:
 
     def profile(self, **more: Any) -> None:
         """Write the agent's profile."""
-        restic = shutil.which("restic", path=os.environ.get("PBS_TOOLS", "") + os.pathsep + os.environ["PATH"])
+        restic = shutil.which(
+            "restic", path=os.environ.get("PBS_TOOLS", "") + os.pathsep + os.environ["PATH"]
+        )
         values = {"path": str(self.data), "sockets": str(self.sockets), "cache": str(self.root / "cache"),
                   "restic": str(find("restic") or restic), **more}  # fmt: skip
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
@@ -113,7 +117,9 @@ class SourceHost:
         (self.root / "sshd_config").write_text("\n".join(lines) + "\n")
         sshd = shutil.which("sshd") or "/usr/sbin/sshd"
         log = (self.root / "sshd.log").open("ab")
-        self.process = subprocess.Popen([sshd, "-D", "-e", "-f", self.root / "sshd_config"], stderr=log, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sshd, "-D", "-e", "-f", self.root / "sshd_config"], stderr=log, start_new_session=True
+        )
         log.close()
         eventually(lambda: _answers(self.port), what="sshd")
 
@@ -168,13 +174,17 @@ class Pbs:
         """Replace pbs.toml."""
         (self.home / "pbs.toml").write_text(f"[server]\n{server}\n{rest}")
 
-    def __call__(self, *arguments: str, code: int | None = 0, timeout: float = 120, **more: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, code: int | None = 0, timeout: float = 120, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run one verb; its exit code must be `code` unless that is None."""
         done = subprocess.run(
             [*PBS, "--home", str(self.home), *arguments],
             capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, errors="surrogateescape", **more,
         )  # fmt: skip
-        assert code is None or done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        assert code is None or done.returncode == code, (
+            f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        )
         return done
 
     def json(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> Any:
@@ -225,7 +235,9 @@ class Pbs:
         texts = []
         for path in sorted((self.home / "var/log").glob("*")):
             if path.is_file():
-                texts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:]))
+                texts.append(
+                    f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+                )
         return "\n".join(texts)
 
 

@@ -111,7 +111,9 @@ def test_no_new_tcp_port_is_opened(served: Pbs, source: SourceHost) -> None:
 def listening() -> set[tuple[str, int]]:
     """Address and process of everything that listens on TCP."""
     found = set()
-    for line in subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(
+        ["ss", "-Hltnp"], capture_output=True, text=True, check=True
+    ).stdout.splitlines():
         words = line.split()
         pid = line.partition("pid=")[2].partition(",")[0]
         found.add((words[3], int(pid or 0)))
