@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sqlite3
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +18,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ledger_workers import claim_all, full_disk
 
 from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.files import locked
@@ -69,17 +72,6 @@ def receipt(number: int = 0, **more: Any) -> Receipt:
 
 
 # runs
-
-
-def claim_all(path: Path, lease: str, barrier: Any, won: Any) -> None:
-    """Claim whatever waits until nothing does, as a worker would; tell what was won."""
-    ledger = open_ledger(path)
-    barrier.wait()
-    while waiting := ledger.queue.waiting():
-        for run in waiting:
-            if ledger.queue.claim(run, lease, NOW, at_most=10_000) is not None:
-                won.put(run.id)
-    won.put(None)
 
 
 def test_four_processes_claim_each_of_200_runs_once(path: Path) -> None:
@@ -393,22 +385,6 @@ def test_a_ledger_that_somebody_holds_is_a_sentence(
         assert impatient.runs() == []
     assert impatient.queue.request("web", Kind.PULL, Cause.ASKED, NOW)
     impatient.close()
-
-
-def full_disk(path: Path, heard: Any) -> None:
-    """Write until no file may grow any more, in a process of its own: the limit cannot be taken back."""
-    import signal
-
-    ledger = open_ledger(path)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limit = path.with_name(f"{path.name}-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    try:
-        for number in range(100):
-            ledger.queue.request(f"s{number}", Kind.PULL, Cause.ASKED, NOW)
-    except LedgerError as error:
-        heard.put(error.message)
-    heard.put([run.source for run in ledger.queue.waiting()])
 
 
 def test_no_space_is_a_sentence_and_loses_nothing_that_was_written(ledger: Ledger, path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What the ledger's tests have other processes do; a module of its own, so that a fresh interpreter can import it."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pbs.errors import LedgerError
+from pbs.ledger import open_ledger
+from pbs.model import Cause, Kind
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
+
+
+def claim_all(path: Path, lease: str, barrier: Any, won: Any) -> None:
+    """Claim whatever waits until nothing does, as a worker would; tell what was won."""
+    ledger = open_ledger(path)
+    barrier.wait()
+    while waiting := ledger.queue.waiting():
+        for run in waiting:
+            if ledger.queue.claim(run, lease, NOW, at_most=10_000) is not None:
+                won.put(run.id)
+    won.put(None)
+
+
+def full_disk(path: Path, heard: Any) -> None:
+    """Write until no file may grow any more, in a process of its own: the limit cannot be taken back."""
+    ledger = open_ledger(path)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = path.with_name(f"{path.name}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        for number in range(100):
+            ledger.queue.request(f"s{number}", Kind.PULL, Cause.ASKED, NOW)
+    except LedgerError as error:
+        heard.put(error.message)
+    heard.put([run.source for run in ledger.queue.waiting()])
