@@ -41,7 +41,7 @@ class Controller:
         self.home = home
         self.config: Config = load(home)
         self.clock = SystemClock()
-        self.ledger = open_ledger(home.ledger)
+        self.ledger = open_ledger(home.ledger, lasting=True)
         self.supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
         self._tools = Tools(home, self.ledger, self.supervisor, self.clock)
         self._stale: set[str] = set()

@@ -99,21 +99,22 @@ def _private(folder: Path) -> Finding:
 
 
 def _space(home: Home) -> Finding:
-    free = shutil.disk_usage(home.root).free
+    folders = [folder for folder in (home.backups, home.ledger.parent, home.root) if folder.is_dir()]
+    free, where = min((shutil.disk_usage(folder).free, folder) for folder in folders)
     state = "ok" if free > LEAST_FREE_BYTES else "warning"
     advice = None if state == "ok" else "free some space: a full disk stops every run"
-    return Finding("disk", state, f"{size(free)} free", advice)
+    return Finding("disk", state, f"{size(free)} free at {where}", advice)
 
 
 def _ledger(home: Home) -> Finding:
     try:
-        open_ledger(home.ledger).close()
+        open_ledger(home.ledger, lasting=True).close()
         with closing(sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True)) as database:
             answer = database.execute("PRAGMA quick_check").fetchone()[0]
-    except (PbsError, sqlite3.Error) as error:
-        return Finding(
-            "ledger", "broken", str(error), "start `pbs serve` once; if that fails, restore its copy"
-        )
+    except PbsError as error:
+        return Finding("ledger", "broken", error.message, error.hint)
+    except sqlite3.Error as error:
+        return Finding("ledger", "broken", str(error), "restore its copy")
     state = "ok" if answer == "ok" else "broken"
     return Finding(
         "ledger", state, clean_line(str(answer), 200), None if state == "ok" else "restore its copy"

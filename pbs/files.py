@@ -18,6 +18,9 @@ from pbs.errors import HomeError, LeaseHeld
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
+SYSTEM_TEMPORARY = Path("/var/tmp")  # noqa: S108 - only folders that are private from the start are made there
+# What a disk says that takes nothing more, or not from us.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def refusal(error: OSError, what: str, where: Path | str | None = None) -> HomeError:
@@ -88,7 +91,8 @@ def appearing(path: Path) -> Iterator[int]:
     Raises:
         HomeError: it cannot be written there.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    # A name may be as long as the file system takes, so it is no part of this one.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     with explained("write", path):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
         try:
@@ -162,6 +166,26 @@ def remove_folder(path: Path) -> bool:
     return True
 
 
+def roomy(folder: Path, least: int) -> Path:
+    """This folder, made if need be, where so many bytes can be written; else the system's for temporary files."""
+    with suppress(OSError):
+        folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        status = os.statvfs(folder)
+        if os.access(folder, os.W_OK | os.X_OK) and status.f_bavail * status.f_frsize >= least:
+            return folder
+    return SYSTEM_TEMPORARY
+
+
+def copy_file(source: Path, name: Path) -> None:
+    """Make a copy of a file of ours, private.
+
+    Raises:
+        HomeError: no space.
+    """
+    with explained("copy a file of the repository", name):
+        shutil.copyfile(source, name, follow_symlinks=False)
+
+
 def hard_link(source: Path, name: Path) -> None:
     """Give a file one more name.
 
@@ -227,8 +251,7 @@ def lock_folder(path: Path) -> int | None:
 class FileLock:
     """A kernel lock that ends with the last process that holds its descriptor, children included.
 
-    The descriptor is inheritable on purpose: `descriptor` is handed to every local child that must finish
-    before somebody else may start.
+    `descriptor` is handed to every local child that must finish before somebody else may start; no other child gets it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -243,7 +266,13 @@ class FileLock:
         """
         with explained("open the lock file", self._path):
             self._path.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                # One that is there can be locked all the same.
+                descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(
                 descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)

@@ -40,7 +40,7 @@ class Worker:
         self._lease = f"{number}-{secrets.token_hex(8)}"
         clock = SystemClock()
         supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
-        self._tools = Tools(home, open_ledger(home.ledger), supervisor, clock)
+        self._tools = Tools(home, open_ledger(home.ledger, lasting=True), supervisor, clock)
         self._config: Config = load(home)
         self._live: dict[str, asyncio.Task[None]] = {}
 

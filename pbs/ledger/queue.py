@@ -78,7 +78,8 @@ class Queue:
         """
         with self._writer.begin() as db:
             busy = db.execute(
-                select(func.count()).select_from(runs).where(runs.c.state == RunState.RUNNING)
+                # By source: an import and the pull that waits for it are one piece of work.
+                select(func.count(runs.c.source.distinct())).where(runs.c.state == RunState.RUNNING)
             ).scalar_one()
             if busy >= at_most:
                 return None
@@ -147,15 +148,6 @@ class Queue:
             for row in dead:
                 db.execute(update(runs).where(runs.c.seq == row.seq).values(**_ended(ending, now)))
         return [rows.run(row) for row in dead]
-
-    def withdraw(self, source: str, ending: Ending, now: datetime) -> None:
-        """End the queued runs of a source that can no longer be carried out."""
-        with self._writer.begin() as db:
-            db.execute(
-                update(runs)
-                .where(runs.c.source == source, runs.c.state == RunState.QUEUED)
-                .values(**_ended(ending, now))
-            )
 
 
 def _ended(ending: Ending, now: datetime) -> dict[str, object]:

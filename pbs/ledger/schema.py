@@ -5,6 +5,7 @@ Times are RFC 3339 text in UTC with a fixed width, so that text order is time or
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +28,14 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
 HEAD = "0001"
 BUSY_SECONDS = 30
+LEAST_FREE_BYTES = 1 << 16
 
 
 class Moment(TypeDecorator[datetime]):
@@ -45,7 +48,8 @@ class Moment(TypeDecorator[datetime]):
         """To text."""
         if value is None:
             return None
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        # Not strftime: it writes the year 1, which a source may claim, without zeros, and nobody could read it back.
+        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
     def process_result_value(self, value: Any, dialect: Any) -> datetime | None:  # noqa: ARG002
         """From text."""
@@ -167,6 +171,16 @@ def make_engine(path: Path) -> Engine:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
+    return _listened(engine, path)
+
+
+def engine_on(connection: sqlite3.Connection, path: Path) -> Engine:
+    """An engine on this one connection, which stands for the ledger at `path`."""
+    connection.isolation_level = None
+    return _listened(create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool), path)
+
+
+def _listened(engine: Engine, path: Path) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A reader must not wait for writers, so only a writer takes the write lock, and takes it at once.
@@ -183,10 +197,20 @@ def make_engine(path: Path) -> Engine:
     return engine
 
 
+def _full(path: Path) -> bool:
+    try:
+        status = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < LEAST_FREE_BYTES or status.f_favail == 0 < status.f_files
+
+
 def explain(error: sqlite3.Error, path: Path) -> LedgerError:
     """The database's refusal as one sentence that says what to do."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    match name.partition("_")[2].partition("_")[0]:
+    kind = name.partition("_")[2].partition("_")[0]
+    # A disk that is full shows as any of these when a file beside the ledger cannot grow.
+    match "FULL" if kind in ("IOERR", "CANTOPEN") and _full(path) else kind:
         case "FULL":
             return LedgerError(
                 f"the ledger {path} cannot be written: the disk is full", "free some space, then try again"
@@ -203,7 +227,7 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
             )
         case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
             return LedgerError(
-                f"the ledger {path} cannot be opened: {error}",
+                f"the ledger {path} cannot be opened for writing: {error}",
                 "is its disk mounted writable, and does the home belong to the user that runs this?",
             )
         case "IOERR":

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
-from pbs.ledger import rows
+from pbs.ledger import rescue, rows
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
@@ -30,8 +30,13 @@ def schema_version(engine: Engine) -> str | None:
         return version
 
 
-def open_ledger(path: Path) -> Ledger:
+def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
     """The ledger at `path`, if it is of the schema that this version writes.
+
+    Args:
+        path: Its file.
+        lasting: For a process that lives on: it is the ledger itself, or an error. For any other, where the disk takes
+            nothing more, it may be a copy that can only be read.
 
     Raises:
         LedgerError: there is none.
@@ -42,7 +47,14 @@ def open_ledger(path: Path) -> Ledger:
             f"there is no ledger at {path}", "make a home with `pbs init`, or name it with --home"
         )
     engine = make_engine(path)
-    version = schema_version(engine)
+    try:
+        version = schema_version(engine)
+    except LedgerError as error:
+        engine.dispose()
+        if lasting or not path.is_file() or not rescue.may_help(error.__cause__):
+            raise
+        engine = rescue.engine_of_copy(path)
+        version = schema_version(engine)
     if version != HEAD:
         engine.dispose()
         raise SchemaMismatch(

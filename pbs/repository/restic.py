@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pbs import files
 from pbs.errors import (
-    HomeError,
     NotFound,
     PbsError,
     RepositoryLocked,
@@ -34,6 +33,9 @@ ANSWER_SECONDS = 600.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEAST_MEMORY = 2 << 30
 COMPLAINTS_SHOWN = 5
+LEAST_TEMPORARY = 64 << 20
+# With a thousand paths of 4096 bytes it has four megabytes.
+LONGEST_SNAPSHOT = 16 << 20
 
 
 def memory_limit() -> int:
@@ -48,7 +50,7 @@ class Handle:
     Attributes:
         path: Its folder, or a view of it.
         password: Its password; None = it has none.
-        cache: Where restic may cache; safe to delete.
+        cache: Where restic may put temporary files; safe to delete.
         key: The id of our key, tried before all that a source may have put beside it.
         inherit: Lock descriptors that every child keeps open.
         memory: Bytes of address space of a child; None = no limit.
@@ -70,14 +72,10 @@ class Handle:
         arguments = [str(tool()), "--repo", str(self.path)]
         arguments += ["--insecure-no-password"] if self.password is None else ["--password-file", SECRET]
         arguments += [] if writing else ["--no-lock"]
-        temporary = "/var/tmp"  # noqa: S108 - restic makes private files there
-        try:
-            files.make_folder(self.cache)
-            arguments += ["--cache-dir", str(self.cache)]
-            temporary = str(self.cache)
-        except HomeError:
-            arguments += ["--no-cache"]  # a full or read-only disk must not stop a restore
-        environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": temporary,
+        # A cache of what lies on a disk of ours gains nothing, and restic tries for 15 minutes to fill one that is full.
+        arguments += ["--no-cache"]
+        temporary = files.roomy(self.cache, LEAST_TEMPORARY)
+        environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": str(temporary),
                        "RESTIC_PROGRESS_FPS": "2"}  # fmt: skip
         if self.key is not None:
             environment["RESTIC_KEY_HINT"] = self.key
@@ -200,7 +198,10 @@ async def snapshot(handle: Handle, snapshot_id: str) -> Snapshot:
         ResticError: it cannot be read.
     """
     wanted = present(handle, snapshot_id)
-    finished = await handle.program().run("cat", "snapshot", wanted, timeout=ANSWER_SECONDS)
+    # A source may pack gigabytes into a few kilobytes: restic's memory is bounded, and so is ours.
+    finished = await handle.program().run(
+        "cat", "snapshot", wanted, timeout=ANSWER_SECONDS, most=LONGEST_SNAPSHOT
+    )
     values = messages.record(finished.stdout)
     if values is None:
         raise ResticError(f"restic says nothing sensible of the snapshot {snapshot_id[:8]}")

@@ -1,19 +1,19 @@
-"""A repository as it would be if it held only the snapshots that count: a folder of hard links.
+"""A repository as it would be if it held only the snapshots that count: a folder of hard links to its small files.
 
 What a source put beside them cannot be reached through it: not as `latest`, not by its time, not at all. It never
-copies data, never lies inside the repository (where the endpoint would serve it), and never outlives its holders.
+copies packs, never lies inside the repository (where the endpoint would serve it), and never outlives its holders.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pbs import files
-from pbs.errors import NotFound, RepositoryMissing
+from pbs.errors import HomeError, NotFound, RepositoryMissing
 from pbs.repository.contents import inventory
 from pbs.repository.restic import full_id
 from pbs.scratch import scratch
@@ -54,13 +54,34 @@ def view(repository: Path, work: Path, snapshots: Collection[str], key: str | No
         raise NotFound(f"the repository does not hold the snapshot {missing[0][:8]}", "see `pbs snapshots`")
     if key is not None and key not in have.keys:
         raise NotFound(f"the repository does not hold our key {key[:8]}", "see `pbs doctor`")
-    with scratch(work, PREFIX) as folder:
-        wanted = {"snapshots": snapshots, "keys": have.keys if key is None else {key}, "index": have.index}
+    wanted = {"snapshots": snapshots, "keys": have.keys if key is None else {key}, "index": have.index}
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(_filled(repository, work, PREFIX, wanted, files.hard_link))
+        except HomeError as error:
+            if getattr(error.__cause__, "errno", None) not in files.NO_ROOM:
+                raise
+            # On a disk that is full or read-only not even a folder can be made; a restore must work all the same.
+            made = stack.enter_context(
+                _filled(repository, files.SYSTEM_TEMPORARY, f"pbs-{PREFIX}", wanted, files.copy_file)
+            )
+        yield made
+
+
+@contextmanager
+def _filled(
+    repository: Path,
+    place: Path,
+    prefix: str,
+    wanted: Mapping[str, Collection[str]],
+    take: Callable[[Path, Path], None],
+) -> Iterator[View]:
+    with scratch(place, prefix) as folder:
         for kind, names in wanted.items():
             files.make_folder(folder.path / kind)
             for name in names:
-                files.hard_link(repository / kind / name, folder.path / kind / name)
+                take(repository / kind / name, folder.path / kind / name)
         files.make_folder(folder.path / "locks")
         files.symbolic_link(os.path.realpath(repository / "data"), folder.path / "data")
-        files.hard_link(repository / "config", folder.path / "config")
+        take(repository / "config", folder.path / "config")
         yield View(folder.path, folder.descriptor)
