@@ -120,6 +120,24 @@ def test_no_more_runs_go_on_than_the_server_may_have(ledger: Ledger) -> None:
     assert ledger.queue.claim(two, "l", NOW, at_most=1)
 
 
+def test_an_import_and_the_pull_that_waits_for_it_count_once(ledger: Ledger) -> None:
+    """Two rows of one source take the room of one run."""
+    for name in ("web", "db"):
+        ledger.queue.request(name, Kind.PULL, Cause.ASKED, NOW)
+    one, two = ledger.queue.waiting()
+    assert ledger.queue.claim(one, "l", NOW, at_most=2)
+    ledger.queue.begin_before(one, Kind.MIGRATE, "l", NOW)
+    assert ledger.queue.claim(two, "l", NOW, at_most=2)
+
+
+@pytest.mark.parametrize("year", [1, 999, 1970, 9999])
+def test_whatever_time_a_source_claims_its_snapshots_can_be_listed(ledger: Ledger, year: int) -> None:
+    """A snapshot that claims to be of the year 1 is read back like any other."""
+    claimed = NOW.replace(year=year)
+    ledger.add_receipt(receipt(1, claimed=claimed))
+    assert [claimed] == [each.claimed for each in ledger.receipts("web")]
+
+
 def test_a_person_goes_before_the_schedule(ledger: Ledger) -> None:
     """Waiting runs are told by cause, then by kind, then by age."""
     ledger.queue.request("a", Kind.PULL, Cause.DUE, NOW)
