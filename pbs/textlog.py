@@ -28,7 +28,7 @@ def record(path: Path, run: Run) -> None:
         return
     _rotate(path)
     head = f"{stamp(run.ended)} {run.id}"
-    lines = [f"{run.outcome}: {run.message or ''}", *(run.output or "").splitlines()]
+    lines = f"{run.outcome}: {run.message or ''}\n{run.output or ''}".splitlines()
     # One write, so that a full disk leaves whole entries or none.
     append_line(path, "\n".join(f"{head} {line}" for line in lines).encode("utf-8", "replace"))
 

@@ -9,6 +9,7 @@ import typer
 from pbs.cli.show import Json, Name, amount, document, lasted, note, run_line, table, when
 from pbs.errors import UsageError
 from pbs.home import Home
+from pbs.text import clean_line
 
 # The worst first: several sources are as bad as the worst of them.
 EXIT_CODES = {"failed": 1, "refused": 4, "cancelled": 5, "interrupted": 5, "partial": 3, "missed": 1, "ok": 0}
@@ -73,9 +74,9 @@ def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json:
 def _tell(run: dict[str, Any]) -> None:
     print(run_line(run))
     if run["outcome"] not in (None, "ok"):
-        note(f"  {run['message']}")
+        note(f"  {clean_line(run['message'] or '', 4000)}")
         if run["hint"]:
-            note(f"  {run['hint']}")
+            note(f"  {clean_line(run['hint'], 4000)}")
         note(f"  pbs log {run['id']}")
 
 

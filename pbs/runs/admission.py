@@ -14,6 +14,8 @@ from pbs.runs.work import Work
 
 NOT_NAMED = "arrived without being named by the run's agent"
 LEFT_OVER = "its run ended before it could be admitted"
+# Each is written down in a transaction of its own: a source that leaves a million must not keep a worker for hours.
+MOST_RECORDED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def sweep(work: Work) -> list[str]:
     # What would only be in the way: a lock that was left behind, or planted, must not stop the next run.
     clear(work)
     arrival = _look(work, None)
-    for snapshot_id in arrival.unexpected:
+    for snapshot_id in arrival.unexpected[:MOST_RECORDED]:
         _quarantine(work, snapshot_id, LEFT_OVER)
     _report_keys(work, arrival)
     remarks = _remarks(replace(arrival, unexpected=()))
@@ -94,7 +96,7 @@ async def admit(
             "the agent named a snapshot by something that is no id", "look at that machine"
         )
     arrival = _look(work, promised)
-    for snapshot_id in arrival.unexpected:
+    for snapshot_id in arrival.unexpected[:MOST_RECORDED]:
         _quarantine(work, snapshot_id, NOT_NAMED)
     _report_keys(work, arrival)
     remarks = _remarks(arrival)
@@ -153,7 +155,7 @@ def _quarantine(work: Work, snapshot_id: str, reason: str) -> None:
 
 
 def _report_keys(work: Work, arrival: Arrival) -> None:
-    for key in arrival.keys:
+    for key in arrival.keys[:MOST_RECORDED]:
         work.records.note(
             work.clock.now(), "unexpected-key", {"key": key}, about=work.source.name, by=work.run.id
         )

@@ -6,6 +6,7 @@ of the next pull; nothing here relies on being allowed to finish.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
@@ -18,6 +19,8 @@ from pbs.runs.work import Work
 
 PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
+# What an agent uses itself, since the path becomes part of a URL; nothing else comes near a message or a log.
+SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
 
@@ -85,11 +88,12 @@ def socket_path(folder: str) -> str:
         AgentRefused: the folder makes no sense.
     """
     listen = f"{folder.rstrip('/')}/{secrets.token_hex(6)}.sock"
-    if not folder.startswith("/") or "\0" in folder or "\n" in folder:
+    if not SOCKET_FOLDER.fullmatch(folder):
         raise AgentRefused(
-            "the agent names no absolute folder for its socket", "see `sockets` in its profile"
+            "the agent names no absolute folder of plain letters for its socket",
+            "see `sockets` in its profile",
         )
-    if len(listen.encode("utf-8", "surrogateescape")) > SOCKET_PATH_LIMIT:
+    if len(listen) > SOCKET_PATH_LIMIT:
         raise AgentRefused(
             f"the agent's socket folder is too long for a socket ({len(folder)} bytes)",
             "set `sockets` in the agent's profile to a short folder",

@@ -13,7 +13,13 @@ from pbs.text import clean_line
 
 MOST_WARNINGS_LOGGED = 1000
 MOST_LINES_KEPT = 200
+MOST_CHARACTERS_KEPT = 1 << 16
 PATH_LIMIT = 4096
+# restic's own counts. Any other name is the source's, and might be one that the log's readers rely on.
+SUMMARY = (
+    "files_new", "files_changed", "files_unmodified", "dirs_new", "dirs_changed", "dirs_unmodified", "data_blobs",
+    "tree_blobs", "data_added", "data_added_packed", "total_files_processed", "total_bytes_processed",
+)  # fmt: skip
 
 
 def whole_number(value: Any) -> int | None:
@@ -29,6 +35,7 @@ class Report:
         self._journal = journal
         self._expected = expected
         self._lines: list[str] = []
+        self._room = MOST_CHARACTERS_KEPT
         self._summary: Event = {}
         self.remarks: list[str] = []
         self.warnings = 0
@@ -48,9 +55,7 @@ class Report:
             case "warning":
                 self._warning(event)
             case "summary":
-                self._summary = {
-                    name: whole_number(value) for name, value in event.items() if name != "event"
-                }
+                self._summary = {name: whole_number(event.get(name)) for name in SUMMARY}
                 self._journal.write("summary", **self._summary)
             case "log":
                 self._line(self.words(event.get("text")))
@@ -75,7 +80,8 @@ class Report:
         )
 
     def _line(self, text: str) -> None:
-        if text and len(self._lines) < MOST_LINES_KEPT:
+        if text and len(self._lines) < MOST_LINES_KEPT and len(text) <= self._room:
+            self._room -= len(text)
             self._lines.append(text)
 
     def _warning(self, event: Event) -> None:

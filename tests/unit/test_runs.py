@@ -32,10 +32,10 @@ from pbs.model import (
     Snapshot,
     Source,
 )
-from pbs.runs.admission import Arrival, fits, judge
+from pbs.runs.admission import MOST_RECORDED, Arrival, fits, judge
 from pbs.runs.lifecycle import conduct, imports_first
 from pbs.runs.pull import backup_request, root_meta, socket_path
-from pbs.runs.report import MOST_WARNINGS_LOGGED, Report
+from pbs.runs.report import MOST_CHARACTERS_KEPT, MOST_WARNINGS_LOGGED, Report
 from pbs.runs.work import Work
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -245,6 +245,40 @@ def test_the_end_decides_only_together_with_what_arrived(end: dict[str, Any], ou
     assert outcome is played(Tools(end=end)).outcome
 
 
+def test_a_flood_of_snapshots_and_keys_is_counted_and_not_written_down_one_by_one() -> None:
+    """A source that uploads thousands of them keeps no worker busy, and the remark tells how many came."""
+    many = {f"{number:064x}": replace(GOOD, id=f"{number:064x}") for number in range(3000)}
+    tools = Tools(arrives={ID: GOOD, **many}, keys=frozenset({"k", *many}))
+    ending = played(tools)
+    assert ending.outcome is Outcome.OK
+    assert "3000 snapshot(s)" in ending.message
+    assert "3000 repository key(s)" in ending.message
+    assert MOST_RECORDED + 1 == len(tools.receipt_list)
+    assert len(tools.notes) <= 2 * MOST_RECORDED
+
+
+def test_a_summary_holds_restics_counts_and_no_names_of_the_source() -> None:
+    """A field that would stand for a line's time, or that the log cannot take, never reaches the log."""
+    summary = {"event": "summary", "time": 5, "self": 1, "data_added": 7}
+    tools = Tools(says=[summary])
+    assert played(tools).outcome is Outcome.OK
+    (written,) = (event for event in tools.events if event["event"] == "summary")
+    assert written["data_added"] == 7
+    assert not {"time", "self"} & written.keys()
+
+
+def test_the_output_of_a_run_is_bounded() -> None:
+    """Long names in many warnings leave a text of bounded length that says how many are left out."""
+    tools = Tools(
+        says=[
+            {"event": "warning", "path": f"/{number}" + "x" * 4000, "reason": "no"} for number in range(300)
+        ]
+    )
+    output = played(tools).output or ""
+    assert len(output) < 2 * MOST_CHARACTERS_KEPT
+    assert "more that could not be read" in output
+
+
 def test_a_snapshot_of_another_run_is_refused() -> None:
     """A snapshot with another host or run tag is quarantined although the agent names it."""
     for wrong in (replace(GOOD, host="db"), replace(GOOD, tags=("source=web", "run=x"))):
@@ -405,4 +439,6 @@ def test_a_socket_folder_is_absolute_and_short_or_refused(folder: str) -> None:
     with suppress(AgentRefused):
         path = socket_path(folder)
         assert path.startswith("/")
-        assert len(path.encode("utf-8", "surrogateescape")) <= 107
+        assert path.isascii()
+        assert path.isprintable()
+        assert len(path) <= 107
