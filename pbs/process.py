@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
-from pbs.errors import ToolMissing, ToolTimeout
+from pbs.errors import ToolError, ToolMissing, ToolTimeout
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
 STDERR_LINES = 40
@@ -59,7 +59,10 @@ def child_setup(
     def setup() -> None:
         die_with_parent(signal_number)
         if memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+            # What we may not have ourselves, a child cannot be given.
+            most = resource.getrlimit(resource.RLIMIT_AS)[1]
+            limit = memory if most == resource.RLIM_INFINITY else min(memory, most)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if os.getppid() != parent:
             os._exit(1)
 
@@ -79,6 +82,7 @@ async def run(
     on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
     on_complaint: Callable[[bytes], None] | None = None,
     memory: int | None = None,
+    most: int | None = None,
 ) -> Finished:
     """Run a program to its end and collect what it prints.
 
@@ -94,10 +98,12 @@ async def run(
         on_line: Called for each line of output, which is then not collected.
         on_complaint: Called for each line of standard error as well.
         memory: Bytes of address space that it may use.
+        most: Bytes of output that are collected; more is an error. None = no limit.
 
     Raises:
         ToolMissing: there is no such program.
         ToolTimeout: the deadline passed.
+        ToolError: it printed more than `most`.
 
     Cancelling ends the child's whole process group (TERM, two seconds later KILL) before it is passed on.
     """
@@ -106,7 +112,7 @@ async def run(
         asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
         asyncio.subprocess.PIPE if stdout is None else stdout,
     )  # fmt: skip
-    return await _watch(process, str(argv[0]), stdin, timeout, on_line, on_complaint)
+    return await _watch(process, str(argv[0]), stdin, timeout, on_line, on_complaint, most)
 
 
 async def _spawn(
@@ -150,13 +156,14 @@ async def _watch(
     timeout: float | None,  # noqa: ASYNC109
     on_line: Callable[[bytes], Awaitable[None] | None] | None,
     on_complaint: Callable[[bytes], None] | None,
+    most: int | None,
 ) -> Finished:
     complaints: deque[str] = deque(maxlen=STDERR_LINES)
     collected: list[bytes] = []
     try:
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
             group.create_task(_feed(process.stdin, stdin), name=f"{name} stdin")
-            group.create_task(_collect(process.stdout, collected, on_line), name=f"{name} stdout")
+            group.create_task(_collect(process.stdout, collected, on_line, most), name=f"{name} stdout")
             group.create_task(_complain(process.stderr, complaints, on_complaint), name=f"{name} stderr")
             group.create_task(process.wait(), name=f"{name} wait")
     except TimeoutError:
@@ -197,11 +204,16 @@ async def _collect(
     stream: asyncio.StreamReader | None,
     into: list[bytes],
     on_line: Callable[[bytes], Awaitable[None] | None] | None,
+    most: int | None,
 ) -> None:
     if stream is None:
         return
     if on_line is None:
+        total = 0
         while chunk := await stream.read(1 << 16):
+            total += len(chunk)
+            if most is not None and total > most:
+                raise ToolError(f"a program printed more than {most} bytes where little was expected")
             into.append(chunk)
         return
     async for line in lines(stream):

@@ -54,13 +54,14 @@ class Program:
         stdout: int | None = None,
         on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
         on_complaint: Callable[[bytes], None] | None = None,
+        most: int | None = None,
     ) -> Finished:
         """Run it to its end; `env` is added to its environment, an exit code outside `allow` is an error."""
         command = [*self.argv, *arguments]
         finished = await run(
             command, cwd=cwd, env={**self.env, **(env or {})}, stdin=stdin, secret=self.secret,
             inherit=self.inherit, timeout=timeout, stdout=stdout, on_line=on_line,
-            on_complaint=on_complaint, memory=self.memory,
+            on_complaint=on_complaint, memory=self.memory, most=most,
         )  # fmt: skip
         if finished.code not in allow:
             raise self.explain(command, finished)
