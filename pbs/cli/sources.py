@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -168,9 +169,11 @@ def _new_name(home: Home, name: str) -> None:
 
 
 def _absolute(agent_path: str) -> str:
-    if not agent_path.startswith("/") or any(sign in agent_path for sign in '"\\\n'):
+    # It becomes part of a line of authorized_keys, and of what a shell on the source reads.
+    if not re.fullmatch(r"/[A-Za-z0-9/._+@-]+", agent_path):
         raise UsageError(
-            "--agent-path must be an absolute path without quotes", f"for example {DEFAULT_AGENT}"
+            "--agent-path must be an absolute path of letters, digits and /._+@-",
+            f"for example {DEFAULT_AGENT}",
         )
     return agent_path
 

@@ -52,7 +52,8 @@ class Connection:
             TunnelBroken: sshd does not open a session.
         """
         try:
-            process = await self.raw.create_process(word, encoding=None, request_pty=False)
+            async with asyncio.timeout(LOGIN_SECONDS):
+                process = await self.raw.create_process(word, encoding=None, request_pty=False)
         except (asyncssh.Error, OSError) as error:
             raise TunnelBroken(
                 f"the source's sshd opens no session: {_reason(error)}",
@@ -69,9 +70,10 @@ class Connection:
         """
         relay = Relay(target)
         try:
-            listener = await self.raw.create_unix_server(
-                relay.accept, listen, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
-            )
+            async with asyncio.timeout(LOGIN_SECONDS):
+                listener = await self.raw.create_unix_server(
+                    relay.accept, listen, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
+                )
         except (asyncssh.Error, asyncssh.ChannelListenError, OSError) as error:
             raise TunnelBroken(
                 f"the source's sshd does not forward the socket {listen}: {_reason(error)}",
@@ -95,7 +97,7 @@ async def connect(address: Address, clock: Clock) -> AsyncIterator[Connection]:
         Unreachable, HostKeyMismatch, LoginRefused, TunnelError: each with what to do.
     """
     target = f"{address.user}@{address.host}:{address.port}"
-    pinned, key = _pinned(address), _private_key(address)
+    pinned, key = _pinned(address), _private_key(Path(address.ssh_key))
     try:
         raw = await asyncssh.connect(
             address.host,
@@ -163,7 +165,7 @@ def _other_key(target: str) -> HostKeyMismatch:
 def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TimeoutError) and not text:
-        text = f"no answer within {CONNECT_SECONDS} s"
+        text = "no answer in time"
     return clean_line(text or type(error).__name__, 300)
 
 
@@ -176,12 +178,12 @@ def _pinned(address: Address) -> asyncssh.SSHKey:
         ) from error
 
 
-def _private_key(address: Address) -> asyncssh.SSHKey:
+def _private_key(path: Path) -> asyncssh.SSHKey:
     try:
-        return asyncssh.read_private_key(address.ssh_key)
-    except (OSError, asyncssh.KeyImportError) as error:
+        return asyncssh.read_private_key(path)
+    except (OSError, ValueError) as error:  # the library's own errors about keys are ValueErrors
         raise HomeError(
-            f"the SSH key {address.ssh_key} cannot be read: {_reason(error)}",
+            f"the SSH key {path} cannot be read: {_reason(error)}",
             "`pbs init` makes one; a key with a passphrase cannot be used by a service",
         ) from error
 
@@ -214,6 +216,9 @@ def make_key(path: Path, comment: str) -> None:
 
 
 def public_key(path: Path) -> str:
-    """The public half of a private key file, as one line."""
-    line: str = asyncssh.read_private_key(path).export_public_key().decode().strip()
-    return line
+    """The public half of a private key file, as one line.
+
+    Raises:
+        HomeError: it is missing, damaged, or needs a passphrase.
+    """
+    return clean_line(_private_key(path).export_public_key().decode("utf-8", "replace"), 20_000)

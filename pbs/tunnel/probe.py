@@ -53,7 +53,7 @@ async def forbidden(connection: Connection, address: Address, lent: str, root: b
         ("agent-forward", "agent forwarding", lambda: _agent(raw)),
         ("sftp", "sftp", lambda: _sftp(raw)),
     ]
-    findings = [await _attempt(name, what, act) for name, what, act in attempts]
+    findings = [await _attempt(raw, name, what, act) for name, what, act in attempts]
     if root:
         findings.append(await _port_one(raw))
     return findings
@@ -63,7 +63,9 @@ class _WorkedError(Exception):
     """What must be refused was possible."""
 
 
-async def _attempt(name: str, what: str, act: Callable[[], Awaitable[None]]) -> Finding:
+async def _attempt(
+    raw: asyncssh.SSHClientConnection, name: str, what: str, act: Callable[[], Awaitable[None]]
+) -> Finding:
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await act()
@@ -75,6 +77,11 @@ async def _attempt(name: str, what: str, act: Callable[[], Awaitable[None]]) -> 
             "use the authorized_keys line that `pbs source show` prints",
         )
     except (asyncssh.Error, asyncssh.ChannelListenError, OSError, TimeoutError) as error:
+        # No answer is no refusal: nothing was learnt.
+        if isinstance(error, TimeoutError) or raw.is_closed():
+            return Finding(
+                name, "warning", f"{what} could not be tried: the source gave no answer", "try again"
+            )
         return Finding(
             name, "ok", f"{what} is refused ({clean_line(str(error) or type(error).__name__, 100)})"
         )
