@@ -50,23 +50,32 @@ def _live_on(act: Callable[[Callable[[], None]], int], writing: int, log: Path) 
     try:
         _let_go_of_the_terminal(log)
 
-        def ready() -> None:
-            os.write(writing, READY.encode())
-            os.close(writing)
-
-        code = act(ready)
+        code = act(lambda: _say(writing, READY))
     except PbsError as error:
-        with contextlib.suppress(OSError):
-            os.write(writing, f"{error.exit_code}\n{error.message}\n{error.hint or ''}".encode())
+        code = error.exit_code
+        _say(writing, f"{code}\n{error.message}\n{error.hint or ''}")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.write(writing, f"2\ncannot go on: {error.filename}: {error.strerror}".encode())
+        _say(writing, f"2\ncannot go on: {error.filename}: {error.strerror}")
     except Exception as error:  # noqa: BLE001 - the border of this process: its log keeps the trace
         traceback.print_exception(error)
-        with contextlib.suppress(OSError):
-            os.write(writing, f"1\na fault of pbs itself: {type(error).__name__}: {error}".encode())
+        _say(writing, f"1\na fault of pbs itself: {type(error).__name__}: {error}")
     finally:
         os._exit(code)
+
+
+def _say(writing: int, text: str) -> None:
+    """The one word for whoever started us; what comes after it goes to the log alone.
+
+    The pipe is moved onto /dev/null, not closed: its number must not come to mean another file.
+    """
+    with contextlib.suppress(OSError):
+        os.write(writing, text.encode("utf-8", "replace"))
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, writing, inheritable=False)
+    os.close(nothing)
+    if text != READY:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{text}\n".encode("utf-8", "replace"))
 
 
 def _let_go_of_the_terminal(log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ SOCKET_PATH_LIMIT = 107
 SUPERVISOR_SOCKET_LIMIT = 99
 # In run_dir: its process id.
 SUPERVISOR_PID = "supervisord.pid"
+# What else we put there.
+RUN_DIR_NAMES = frozenset(
+    {SUPERVISOR_PID, "supervisor.sock", "controller.sock", "endpoint", "wake", "locks", "mounts"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,7 @@ class Home:
             HomeError: where a folder cannot be made or a private one belongs to somebody else.
         """
         with explained("make the folders of the home", self.root):
+            self._refuse_shared_run_dir()
             for folder in (self.root, self.root / "var", self.root / "srv"):
                 folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             for folder in (
@@ -166,6 +172,18 @@ class Home:
                 folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
             for folder in (self.keys, self.sockets):
                 _close_to_others(folder)
+
+    def _refuse_shared_run_dir(self) -> None:
+        """Never close a folder that others use: `run_dir = "/run"`, served by root, would stop the whole machine."""
+        if not self.sockets.is_dir() or not self.sockets.stat().st_mode & 0o077:
+            return
+        foreign = sorted({entry.name for entry in self.sockets.iterdir()} - RUN_DIR_NAMES)
+        if foreign or self.sockets.stat().st_mode & stat.S_ISVTX:
+            raise HomeError(
+                f"{self.sockets} is open to others and not ours alone"
+                + (f": it holds {foreign[0]}" if foreign else ""),
+                f'name a folder of its own as run_dir in [server] of pbs.toml, such as run_dir = "{self.sockets}/pbs"',
+            )
 
     def check_socket_paths(self, names: tuple[str, ...] = ()) -> None:
         """Refuse, before anything starts, a home whose socket paths the kernel would not take.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -29,11 +30,13 @@ from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
 from pbs.render import render
+from pbs.text import clean_line
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
 PORT_SECONDS = 3.0
-FDS_PER_RUN = 128
+# What its configuration takes for something else, however it is written.
+NOT_FOR_SUPERVISOR = re.compile(r"[%\[\x00-\x1f\x7f]|\s[;#]")
 
 
 def prepare(root: Path) -> tuple[Home, Config]:
@@ -45,6 +48,12 @@ def prepare(root: Path) -> tuple[Home, Config]:
     home = Home.at(root)
     config = load(home)
     home = Home.at(root, config.server.run_dir)
+    for path in (home.root, home.sockets):
+        if NOT_FOR_SUPERVISOR.search(str(path)):
+            raise HomeError(
+                f"supervisord cannot be told of a path like {clean_line(str(path))}",
+                'name it without "%", "[", control characters, and ";" or "#" behind a blank',
+            )
     home.check_socket_paths(tuple(config.sources))
     home.make()
     return home, config
@@ -77,7 +86,6 @@ def _supervisord_conf(home: Home, config: Config) -> str:
         socket=escape(home.supervisor_socket),
         log=escape(home.log),
         pidfile=escape(home.sockets / SUPERVISOR_PID),
-        include=escape(home.etc / "supervisord.d"),
         program=quote(sys.executable, "-I", "-m", "pbs.cli.main", "--home", home.root),
         workers=config.server.workers,
         minfds=min(1024, _fd_limit()),
