@@ -13,7 +13,7 @@ SNAPSHOT_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Kind(StrEnum):
-    """What a run does.."""
+    """What a run does."""
 
     PULL = "pull"
     PUSH = "push"

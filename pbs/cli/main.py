@@ -63,6 +63,11 @@ def root(
 
 def main() -> None:
     """Run one verb; the exit codes are those of the documentation, made here and nowhere else."""
+    if "_PBS_COMPLETE" in os.environ:
+        # The library knows the shells only once it was asked to; every other call is spared that.
+        from typer._completion_classes import completion_init
+
+        completion_init()
     sys.exit(run(sys.argv[1:]))
 
 

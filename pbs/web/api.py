@@ -72,7 +72,7 @@ async def ask(request: web.Request) -> web.Response:
     face = request.app[FACE]
     try:
         wish = await request.json()
-    except ValueError as error:
+    except (ValueError, LookupError, RecursionError) as error:  # no JSON, an unknown charset, too deep
         raise UsageError("the request is no JSON", 'send {"source": NAME, "kind": "pull"}') from error
     if not isinstance(wish, dict) or not isinstance(wish.get("source"), str):
         raise UsageError("the request names no source", 'send {"source": NAME, "kind": "pull"}')

@@ -68,9 +68,12 @@ def token_wanted(token: str, unlocked: frozenset[str]) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        area = request.path.split("/")[1] if request.path != "/" else ""
+        # `OPTIONS *` has a path without any slash.
+        area = f"{request.path}/".split("/")[1]
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if area not in unlocked and not hmac.compare_digest(given.encode(), token.encode()):
+        if area not in unlocked and not hmac.compare_digest(
+            given.encode("utf-8", "surrogateescape"), token.encode()
+        ):
             raise web.HTTPUnauthorized(
                 reason="this needs the operator's token: Authorization: Bearer <etc/keys/admin.token>"
             )
