@@ -5,6 +5,7 @@ It removes sockets only, only in that folder, only where nobody answers; never a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -152,15 +153,23 @@ def clear(home: str, keep: Optional[str] = None) -> int:
     """Remove dead sockets from the folder, except the one at `keep`; how many there were."""
     with os.scandir(home) as entries:
         paths = [f"{home}/{entry.name}" for entry in entries]
-    dead = {path: os.lstat(path).st_ino for path in paths if path != keep and _refused(path)}
+    dead = {path: _number(path) for path in paths if path != keep and _refused(path)}
     if dead:
         time.sleep(_SECOND_LOOK_SECONDS)  # a socket is there a moment before its listener is
     removed = 0
-    for path, inode in dead.items():
-        if _refused(path) and os.lstat(path).st_ino == inode:
-            os.unlink(path)
-            removed += 1
+    for path, number in dead.items():
+        if _refused(path) and _number(path) == number:
+            with contextlib.suppress(FileNotFoundError):  # the agent of another profile was faster
+                os.unlink(path)
+                removed += 1
     return removed
+
+
+def _number(path: str) -> Optional[int]:
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return None
 
 
 def _refused(path: str) -> bool:
