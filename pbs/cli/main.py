@@ -13,7 +13,7 @@ import typer
 
 from pbs import __version__
 from pbs.cli import admin, look, runs, service, sources
-from pbs.errors import ConfigError, PbsError
+from pbs.errors import ConfigError, PbsError, UsageError
 from pbs.files import refusal
 from pbs.home import Home
 from pbs.text import clean, clean_line
@@ -92,7 +92,12 @@ def run(arguments: list[str]) -> int:
             return 2
         if os.environ.get("PBS_TRACE") or not SERVICES.isdisjoint(arguments):
             traceback.print_exception(error)
-        problem = refusal(error, "go on") if isinstance(error, OSError) else _fault(error)
+        if isinstance(error, UnicodeEncodeError):  # paths are bytes; only names and ids are looked up as text
+            problem: PbsError = UsageError(
+                "a name on the command line is not UTF-8", "`pbs source list` names them"
+            )
+        else:
+            problem = refusal(error, "go on") if isinstance(error, OSError) else _fault(error)
         return _report(problem, as_json="--json" in arguments)
     return code if isinstance(code, int) else 0
 
