@@ -214,10 +214,15 @@ async def _restore(
     from functools import partial
 
     from pbs import restore as room
+    from pbs.cli.follow import painter
     from pbs.lookup import opened, viewed
     from pbs.repository import listing
 
-    with opened(home, name, chosen) as found, viewed(home, found, [found.receipt.id]) as handle:
+    with (
+        opened(home, name, chosen) as found,
+        viewed(home, found, [found.receipt.id]) as handle,
+        painter(name) as paint,
+    ):
         done = await room.restore(
             handle.program(),
             found.receipt.id,
@@ -228,6 +233,7 @@ async def _restore(
             delete=delete,
             special=special,
             root=found.receipt.root,
+            progress=lambda far: paint.show(_progress(far)),
         )
     receipt = found.receipt
     if as_json:
@@ -243,6 +249,18 @@ async def _restore(
     if receipt.outcome != "ok":
         note("  this snapshot is incomplete: its run could not read everything (see its log)")
     return 3 if done.failed else 0
+
+
+def _progress(far: Any) -> dict[str, Any]:
+    """How far a restore is, in the shape of a run's event."""
+    percent = 100 * far.bytes / far.total_bytes if far.total_bytes else None
+    return {
+        "event": "progress",
+        "percent": percent,
+        "files": far.files,
+        "bytes": far.bytes,
+        "total_bytes": far.total_bytes,
+    }
 
 
 def mount(
