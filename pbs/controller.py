@@ -101,7 +101,7 @@ class Controller:
 
     async def _tick(self) -> None:
         """One round. What fails in it stops nothing else, is said once, and is tried again in the next."""
-        for part in (self._reap, self._call_workers, self._publish):
+        for part in (self._reap, self._forget, self._call_workers, self._publish):
             try:
                 await part()
             except PbsError as error:
@@ -127,11 +127,19 @@ class Controller:
                         await endpoint_of(self._tools, source).rest()
             except PbsError as error:
                 remarks.append(f"{source.name}: {error.message}")
-        wanted = {f"endpoint-{name}" for name in self.config.sources}
-        for path in sorted((self.home.etc / "supervisord.d").glob("endpoint-*.conf")):
-            if path.stem not in wanted:
-                await self.supervisor.forget(path.stem)
+        await self._forget()
+        # Whoever found a run lock taken meanwhile looks again.
+        ring(self._wakes)
         return remarks
+
+    async def _forget(self) -> None:
+        """Have no endpoint known of a source that is not configured, unless a run of it goes on."""
+        for path in sorted((self.home.etc / "supervisord.d").glob("endpoint-*.conf")):
+            name = path.stem.removeprefix("endpoint-")
+            if name not in self.config.sources:
+                with self._unless_running(name) as free:
+                    if free:
+                        await self.supervisor.forget(path.stem)
 
     @contextmanager
     def _unless_running(self, name: str) -> Iterator[bool]:

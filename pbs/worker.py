@@ -79,13 +79,16 @@ class Worker:
 
     def _claim(self, bell: Bell) -> None:
         """Take on as many queued runs as there is room for."""
+        waiting = self._tools.ledger.queue.waiting()
+        if not waiting:
+            return
         try:
             self._config = load(self._home)
         except ConfigError as error:
             log.warning("the configuration is wrong, the last good one is used: %s", error.message)
         server = self._config.server
         room = math.ceil(server.max_runs / server.workers) - len(self._live)
-        for run in self._tools.ledger.queue.waiting():
+        for run in waiting:
             if room <= 0:
                 return
             if run.source not in self._live and self._take(run, bell, server.max_runs):
@@ -142,8 +145,12 @@ class Worker:
             ending = await self._run(source, run, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)
-        # Before the run's end is told: then nothing of it is left to do.
-        await self._rest(source)
+        try:
+            # Before the run's end is told: then nothing of it is left to do.
+            await self._rest(source)
+        except asyncio.CancelledError:
+            # A stop at this moment must not hide how the run went; the next start sees to the endpoint.
+            log.info("stopped while the endpoint of %s was put to rest", source.name)
         return ending
 
     async def _run(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:

@@ -19,6 +19,8 @@ from pbs_agent.reply import Reply
 from pbs_agent.words import OFFERED, PROTOCOL, Event, Exit, StopWord, Word
 
 _FLUSH_SECONDS = 2.0
+# A greeting is one line, and the server takes no line without end.
+_MOST_PATHS_TOLD = 20
 _T = TypeVar("_T")
 
 
@@ -105,7 +107,7 @@ def _hello(ground: Ground) -> Dict[str, Any]:
         "socket_folder": ground.folder,
         "restore": bool(ground.profile and ground.profile.restore),
         "free_bytes": _free_bytes(paths),
-        "paths": paths,
+        "paths": paths[:_MOST_PATHS_TOLD],
         "words": [word.value for word in OFFERED],
     }
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,7 +107,6 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a source: pin its host key, make its repository and key, print what belongs on the source."""
-    from pbs.cli.client import Service
     from pbs.config import load, parse_source_settings, render_source_file
     from pbs.files import write
     from pbs.provision import provision
@@ -126,15 +125,27 @@ def add(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    try:
-        Service(home.controller_socket).post("/api/v1/reload", {})
-    except ServiceDown:
+    if not _reloaded(home):
         note("the service is not running: `pbs serve` starts it")
     lines = _lines(source, agent)
     if as_json:
         document({"name": name, "host_key": pinned, **lines})
         return
     _tell(source, lines)
+
+
+def _reloaded(home: Home) -> bool:
+    """Have a running service take up the change; False where none runs."""
+    from pbs.cli.client import Service
+
+    try:
+        Service(home.controller_socket).post("/api/v1/reload", {})
+    except ServiceDown:
+        return False
+    except PbsError as error:
+        # What was asked for is done; the service says what it cannot take up.
+        note(f"the service could not reload: {error.message}; correct that, then `pbs reload`")
+    return True
 
 
 def _provision(home: Home, source: Source, provision: Any) -> None:
@@ -197,6 +208,7 @@ async def _ask_host_key(host: str, port: int, *, accept: bool) -> str:
 
 
 def _lines(source: Source, agent_path: str) -> dict[str, str]:
+    from pbs.render import render
     from pbs.tunnel import public_key
 
     key = public_key(Path(source.address.ssh_key))
@@ -206,7 +218,7 @@ def _lines(source: Source, agent_path: str) -> dict[str, str]:
     )
     return {
         "authorized_keys": f"{options} {key}",
-        "agent_profile": '# what is backed up; see the agent\'s documentation\npath = "/srv/data"\n',
+        "agent_profile": render("agent-profile.toml.j2"),
         "agent_path": agent_path,
     }
 
@@ -221,9 +233,9 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --purge.")] = False,
 ) -> None:
     """Remove a source; its repository stays unless --purge is given."""
-    from pbs.cli.client import Service
     from pbs.clock import SystemClock
     from pbs.config import load
+    from pbs.files import locked
     from pbs.ledger import open_ledger
 
     home: Home = context.obj
@@ -242,13 +254,25 @@ def remove(
             )
     if purge and not yes and not _sure(name):
         raise UsageError("nothing was removed", "answer with the source's name, or give --yes")
-    path.unlink(missing_ok=True)
-    with suppress(ServiceDown):
-        Service(home.controller_socket).post("/api/v1/reload", {})
-    if purge:
-        _purge(home, name)
-    ledger.remove_source(name, SystemClock().now(), purge=purge)
+    with ExitStack() as held:
+        # A source in use is not removed: nothing has been changed yet when this says no.
+        for kind in ("run", "repository") if purge else ("run",):
+            held.enter_context(locked(home.locks / f"{name}.{kind}.lock", what=name))
+        path.unlink(missing_ok=True)
+        _reloaded(home)
+        _close_endpoint(home, name)
+        if purge:
+            _purge(home, name)
+        ledger.remove_source(name, SystemClock().now(), purge=purge)
     note(f"{name} is removed" + ("" if purge else f"; its repository stays at {home.repository(name)}"))
+
+
+def _close_endpoint(home: Home, name: str) -> None:
+    """End its endpoint: the controller leaves that alone while we hold the run lock."""
+    from pbs.endpoint import Supervisor
+
+    with suppress(ServiceDown):
+        asyncio.run(Supervisor(home.supervisor_socket, home.etc / "supervisord.d").forget(f"endpoint-{name}"))
 
 
 def _sure(name: str) -> bool:
@@ -259,19 +283,17 @@ def _sure(name: str) -> bool:
 
 
 def _purge(home: Home, name: str) -> None:
-    from pbs.files import locked, remove_tree
+    """Delete what belongs to a source alone; the caller holds its locks, and its endpoint is gone."""
+    from pbs.files import remove_tree
 
-    with (
-        locked(home.locks / f"{name}.run.lock", what=name),
-        locked(home.locks / f"{name}.repository.lock", what=name),
-    ):
-        doomed = home.backups / f".{name}.removed"
-        remove_tree(doomed)
-        if home.repository(name).exists():
-            # Renamed first: a half-deleted repository never stands in the place of a whole one.
-            os.rename(home.repository(name), doomed)  # noqa: PTH104
-        home.password(name).unlink(missing_ok=True)
-        remove_tree(doomed)
-        remove_tree(home.work(name))
+    doomed = home.backups / f".{name}.removed"
+    remove_tree(doomed)
+    if home.repository(name).exists():
+        # Renamed first: a half-deleted repository never stands in the place of a whole one.
+        os.rename(home.repository(name), doomed)  # noqa: PTH104
+    home.password(name).unlink(missing_ok=True)
+    (home.feeds / f"{name}.xml").unlink(missing_ok=True)
+    remove_tree(doomed)
+    remove_tree(home.work(name))
     if doomed.exists():
         raise PbsError(f"{doomed} could not be deleted whole", "delete it by hand")

@@ -130,9 +130,10 @@ class Talk:
             yield buffer
 
     async def _listen_to_complaints(self) -> None:
-        rest = b""
+        rest, total = b"", 0
         with contextlib.suppress(asyncssh.Error, OSError):
-            while chunk := await self._process.stderr.read(LINE_LIMIT):
+            while (chunk := await self._process.stderr.read(LINE_LIMIT)) and total < TOTAL_LIMIT:
+                total += len(chunk)
                 *whole, rest = (rest + chunk)[-LINE_LIMIT:].split(b"\n")
                 self._complaints.extend(
                     clean_line(line.decode("utf-8", "replace"), 500) for line in whole[-COMPLAINT_LINES:]
