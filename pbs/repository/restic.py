@@ -124,6 +124,8 @@ def explain(_argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished)
             )
         case code if code < 0:
             return ResticError(f"restic was ended by signal {-code}", "try again", code)
+        case code if "no space left on device" in words:
+            return ResticError(f"the disk is full: {words}", "free some space, then try again", code)
     return ResticError(f"restic failed: {words or f'exit code {finished.code}'}", None, finished.code)
 
 

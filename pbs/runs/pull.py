@@ -10,12 +10,21 @@ import re
 import secrets
 from typing import Any
 
-from pbs.errors import AgentBusy, AgentMissing, AgentRefused, PbsError, TunnelBroken
+from pbs.errors import (
+    AdmissionRefused,
+    AgentBusy,
+    AgentMissing,
+    AgentRefused,
+    HomeError,
+    PbsError,
+    TunnelBroken,
+)
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
 from pbs.runs import admission
 from pbs.runs.ports import Event, Talk
 from pbs.runs.report import Report, whole_number
 from pbs.runs.work import Work
+from pbs.text import size
 
 PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
@@ -23,6 +32,8 @@ SOCKET_PATH_LIMIT = 107
 SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
+# How rest-server, repeated by restic, says that a file cannot be written.
+NO_SPACE = re.compile(r"\(507\)|Insufficient Storage|\(500\)")
 
 
 async def pull(work: Work) -> Ending:
@@ -210,10 +221,20 @@ async def _conclude(work: Work, end: Event) -> Ending:
 
 
 def _failure(work: Work, end: Event) -> PbsError:
+    """Why the agent failed, where we know it better: its restic only says that our endpoint takes nothing more."""
     error = _end_error(end, whole_number(end.get("exit")), work.source.name)
-    if work.repository.free_bytes() < DISK_FULL_BYTES:
-        error.hint = (
-            "the disk of this server is full: free some space, then pull again; what arrived is not lost"
+    if NO_SPACE.search(error.message) is None:
+        return error
+    free, quota = work.repository.free_bytes(), work.source.quota
+    if free < DISK_FULL_BYTES:
+        return HomeError(
+            f"the disk of this server is full ({size(free)} free): {error.message}",
+            "free some space, then pull again; every snapshot that was admitted can still be restored",
+        )
+    if quota is not None:
+        return AdmissionRefused(
+            f"the quota of {work.source.name} ({size(quota)}) is used up: {error.message}",
+            "raise `quota` of the source, or exclude something in the agent's profile",
         )
     return error
 
