@@ -16,7 +16,7 @@ from typing import Any
 import asyncssh
 
 from pbs.clock import Clock
-from pbs.errors import AgentMissing, TunnelBroken
+from pbs.errors import AgentMissing, AgentRefused, TunnelBroken, TunnelError
 from pbs.text import clean_line
 
 LINE_LIMIT = 1 << 16
@@ -47,7 +47,7 @@ class Talk:
         """Read the agent's greeting.
 
         Raises:
-            AgentMissing: what answers is not the agent.
+            AgentMissing, AgentRefused: what answers is not the agent, or one that ends at once.
         """
         self._tasks.append(asyncio.create_task(self._listen_to_complaints(), name="agent stderr"))
         try:
@@ -64,7 +64,7 @@ class Talk:
         event = _parse(first) if first is not None else None
         if event is None or event.get("event") != "hello":
             await self._leave()
-            raise await self._no_agent(first)
+            raise _at_once(event) if event is not None and event["event"] == "end" else self._no_agent(first)
         self.hello = event
         return self
 
@@ -168,7 +168,7 @@ class Talk:
         """The last lines that the agent, or the shell before it, printed to standard error."""
         return list(self._complaints)
 
-    async def _no_agent(self, first: bytes | None) -> AgentMissing:
+    def _no_agent(self, first: bytes | None) -> AgentMissing:
         said = clean_line(first.decode("utf-8", "replace"), 200) if first is not None else ""
         words = " · ".join(self._complaints)
         if said:
@@ -195,6 +195,18 @@ class Talk:
         if status is None and not signal:
             return "the connection to the source was lost"
         return f"the agent {how} before it had finished{f': {words}' if words else ''}"
+
+
+def _at_once(end: Event) -> TunnelError:
+    """What an agent says that ends before it has greeted: its word was refused, or it is broken."""
+    said = clean_line(str(end.get("message")), 1000)
+    if end.get("outcome") == "refused":
+        return AgentRefused(
+            f"the agent refuses: {said}", "look at its line in authorized_keys and at its profile"
+        )
+    return AgentMissing(
+        f"the agent cannot begin: {said}", "try `pbs-agent --profile NAME --check` on the source"
+    )
 
 
 def _parse(line: bytes) -> Event | None:
