@@ -28,6 +28,7 @@ from pbs.text import clean_line, size
 from pbs.tunnel import Connection, connect
 from pbs.tunnel.probe import Finding, forbidden
 
+WORD_SECONDS = 60.0
 LEAST_FREE_BYTES = 1 << 30
 REST_SERVER_MINIMUM = (0, 13)
 
@@ -160,7 +161,7 @@ async def _repository(home: Home, source: Source, tools: Tools) -> Finding:
 
 async def _words(source: Source, line: Connection) -> list[Finding]:
     async with await line.say("ping") as talk:
-        async for _ in talk.events():
+        async for _ in talk.events(within=WORD_SECONDS):
             pass
     end = talk.end or {}
     if end.get("outcome") != "ok":
@@ -169,8 +170,15 @@ async def _words(source: Source, line: Connection) -> list[Finding]:
     hello = talk.hello
     about = clean_line(f"agent {hello.get('agent')}, restic {hello.get('restic')}", 100)
     findings = [Finding("ping", "ok", about)]
+    if hello.get("profile") != source.name:
+        findings.append(
+            Finding(
+                "profile", "warning", clean_line(f"the agent answers for the profile {hello.get('profile')}", 200),
+                f"the line for this source ends in --profile {source.name}; of two lines with one key the first one wins",
+            )
+        )  # fmt: skip
     async with await line.say("clear") as talk:
-        async for _ in talk.events():
+        async for _ in talk.events(within=WORD_SECONDS):
             pass
     cleared = (talk.end or {}).get("outcome") == "ok"
     findings.append(

@@ -99,8 +99,8 @@ class Talk(Protocol):
         """Send the request."""
         ...
 
-    def events(self) -> AsyncIterator[Event]:
-        """What it reports until its end."""
+    def events(self, within: float | None = None) -> AsyncIterator[Event]:
+        """What it reports until its end; `within` so many seconds, for a word that is answered at once."""
         ...
 
 

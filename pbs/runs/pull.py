@@ -30,6 +30,7 @@ PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
 # What an agent uses itself, since the path becomes part of a URL; nothing else comes near a message or a log.
 SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
+PING_SECONDS = 60.0
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
 # How rest-server, repeated by restic, says that a file cannot be written.
@@ -122,16 +123,32 @@ async def _greeting(work: Work, talk: Talk) -> str:
     work.journal.write("hello", **_facts(talk.hello))
     if talk.hello.get("protocol") != PROTOCOL:
         raise AgentMissing(
-            f"the agent speaks protocol {Report.words(str(talk.hello.get('protocol')))}, this server speaks {PROTOCOL}",
+            f"the agent speaks protocol {_number(talk.hello.get('protocol'))}, this server speaks {PROTOCOL}",
             "install the agent that `pbs agent bundle` writes",
         )
+    _own_profile(work, Report.words(talk.hello.get("profile")))
     folder = talk.hello.get("socket_folder")
     if isinstance(folder, str):
         return folder
     # No folder, no work: what is wrong there comes as the end.
-    async for event in talk.events():
+    async for event in talk.events(within=PING_SECONDS):
         work.report.take(event)
     raise _end_error(talk.end or {}, whole_number((talk.end or {}).get("exit")), work.source.name)
+
+
+def _own_profile(work: Work, profile: str) -> None:
+    """A key that stands in two lines of one account always starts the agent of the first: another source's data."""
+    if profile != work.source.name and work.records.newest_run(profile) is not None:
+        raise AgentRefused(
+            f"the agent answers for the profile {profile}, which belongs to another source of this server",
+            f"its line must end in --profile {work.source.name}; where one key stands in two lines of an account, the "
+            "first one wins: give this source a key of its own (`ssh_key`), or an account of its own",
+        )
+
+
+def _number(value: Any) -> str:
+    number = whole_number(value)
+    return str(number) if number is not None else "an unknown one"
 
 
 def _facts(hello: Event) -> Event:
@@ -200,7 +217,7 @@ def _end_error(end: Event, status: int | None, name: str) -> PbsError:
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
     admission.clear(work)
-    outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(str(end.get("outcome")))
+    outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(Report.words(end.get("outcome")))
     promised = end.get("snapshot") if outcome is not None else None
     snapshot, remarks = await admission.admit(
         work,

@@ -79,6 +79,10 @@ class Report:
             [*self._lines, *([f"… and {left_out} more that could not be read"] if left_out > 0 else [])]
         )
 
+    @staticmethod
+    def _name(value: Any, limit: int) -> str:
+        return (clean_line(value, limit) if isinstance(value, str) else "") or "?"
+
     def _line(self, text: str) -> None:
         if text and len(self._lines) < MOST_LINES_KEPT and len(text) <= self._room:
             self._room -= len(text)
@@ -87,8 +91,9 @@ class Report:
     def _warning(self, event: Event) -> None:
         self.warnings += 1
         self.unreadable += 1
-        path = clean_line(str(event.get("path") or "?"), PATH_LIMIT)
-        reason = self.words(event.get("reason"))
+        path = self._name(event.get("path"), PATH_LIMIT)
+        # restic begins the reason with the path once more.
+        reason = self.words(event.get("reason")).removeprefix(f"{path}: ")
         self._line(f"cannot read {path}: {reason}")
         if self.warnings <= MOST_WARNINGS_LOGGED:
             raw = event.get("path_b64")
@@ -109,7 +114,7 @@ class Report:
             numbers["total_bytes"] = total
             percent, known = min(99.0, 100.0 * done / total), True
         current = event.get("current")
-        names = [clean_line(str(name), 200) for name in current[:2]] if isinstance(current, list) else []
+        names = [self._name(name, 200) for name in current[:2]] if isinstance(current, list) else []
         return {
             "percent": round(float(percent), 1) if known and percent is not None else None,
             **numbers,

@@ -34,6 +34,10 @@ KEEPALIVE_COUNT = 4
 CLOSE_SECONDS = 4
 # aes128-gcm costs the least CPU for each byte; the rest are for a source that lacks it.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
+HOST_KEY_TYPES = (
+    b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp521",
+    b"rsa-sha2-512", b"rsa-sha2-256",
+)  # fmt: skip
 WINDOW_BYTES = 8 << 20
 PACKET_BYTES = 1 << 15
 
@@ -105,6 +109,7 @@ async def connect(address: Address, clock: Clock) -> AsyncIterator[Connection]:
             username=address.user,
             config=[],
             known_hosts=([pinned], [], []),
+            server_host_key_algs=_algorithms(pinned),
             client_keys=[key],
             agent_path=None,
             preferred_auth="publickey",
@@ -176,6 +181,14 @@ def _pinned(address: Address) -> asyncssh.SSHKey:
         raise ConfigError(
             f"the host key of {address.host} is none: {_reason(error)}", "see `pbs config check`"
         ) from error
+
+
+def _algorithms(pinned: asyncssh.SSHKey) -> list[str]:
+    """The pinned key's own first, so that a server that has it shows it; then all others, so that any other key is seen
+    to be another key, where a server without a common type would just hang up.
+    """
+    own = [name.decode() for name in pinned.sig_algorithms if name in HOST_KEY_TYPES]
+    return [*own, *(name.decode() for name in HOST_KEY_TYPES if name.decode() not in own)]
 
 
 def _private_key(path: Path) -> asyncssh.SSHKey:

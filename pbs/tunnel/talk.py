@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -21,7 +22,14 @@ from pbs.text import clean_line
 
 LINE_LIMIT = 1 << 16
 TOTAL_LIMIT = 1 << 28
+# An honest agent sends one event a second, and at most a few thousand warnings and lines of a log.
+LINES_AT_ONCE = 20_000
+LINES_A_SECOND = 10
+# After so many lines in one go, other runs of this process get their turn.
+LINES_A_TURN = 200
 COMPLAINT_LINES = 20
+COMPLAINT_LIMIT = 1 << 24
+BLANK = b"[password]"
 HEARTBEAT_SECONDS = 15.0
 HELLO_SECONDS = 30.0
 SILENCE_SECONDS = 900.0
@@ -40,6 +48,8 @@ class Talk:
         self._complaints: deque[str] = deque(maxlen=COMPLAINT_LINES)
         self._lines = self._read_lines()
         self._tasks: list[asyncio.Task[None]] = []
+        self._secret = b""
+        self._too_much: str | None = None
         self.hello: Event = {}
         self.end: Event | None = None
 
@@ -75,31 +85,44 @@ class Talk:
         await self._leave()
 
     async def ask(self, request: Event) -> None:
-        """Send the request, and from then on an empty line now and then, so that a silent cut is noticed there."""
+        """Send the request, and from then on an empty line now and then, so that a silent cut is noticed there.
+
+        Its password is blanked wherever the agent repeats it: what the agent says is shown to people.
+        """
+        self._secret = str(request.get("password") or "").encode()
         # An agent that has ended already says why; that comes with its events.
         with contextlib.suppress(asyncssh.Error, OSError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._tasks.append(asyncio.create_task(self._beat(), name="agent heartbeat"))
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self, within: float | None = None) -> AsyncIterator[Event]:
         """What the agent reports until its `end`, which is kept in `self.end`.
 
+        Args:
+            within: Seconds for all of it, for a word that is answered at once; None = as long as it speaks.
+
         Raises:
-            TunnelBroken: the connection or the agent ended before its time, or it is silent for a quarter of an hour.
+            TunnelBroken: the connection or the agent ended before its time, it is silent for a quarter of an hour, or
+                it prints more than an agent ever would.
         """
+        deadline = self._clock.monotonic() + within if within is not None else math.inf
         while True:
+            left = max(0.0, deadline - self._clock.monotonic())
             try:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(min(SILENCE_SECONDS, left)):
                     line = await anext(self._lines, None)
             except TimeoutError:
+                silent = f"has said nothing for {SILENCE_SECONDS:g} s"
+                late = f"did not come to its end within {within or 0:g} s"
                 raise TunnelBroken(
-                    f"the agent has said nothing for {SILENCE_SECONDS:g} s", "see what that machine is doing"
+                    f"the agent {late if left < SILENCE_SECONDS else silent}",
+                    "see what that machine is doing",
                 ) from None
             if line is None:
                 raise TunnelBroken(await self._cut_short(), "the next run sends what is missing")
             event = _parse(line)
             if event is None:
-                yield {"event": "log", "text": clean_line(line.decode("utf-8", "replace"), 2000)}
+                yield {"event": "log", "text": self._shown(line, 2000)}
                 continue
             if event.get("event") == "end":
                 self.end = event
@@ -108,38 +131,48 @@ class Talk:
 
     async def _read_lines(self) -> AsyncIterator[bytes]:
         buffer = b""
-        total = 0
+        total = count = 0
+        since = self._clock.monotonic()
         try:
             while chunk := await self._process.stdout.read(LINE_LIMIT):
                 total += len(chunk)
-                if total > TOTAL_LIMIT:
-                    raise TunnelBroken(
-                        "the agent prints without end", "look at that machine: this is no honest agent"
-                    )
                 *whole, buffer = (buffer + chunk).split(b"\n")
+                if total > TOTAL_LIMIT or len(buffer) > LINE_LIMIT:
+                    raise _endless("a line without end" if len(buffer) > LINE_LIMIT else "without end")
                 for line in whole:
-                    if line.strip():
-                        yield line[:LINE_LIMIT]
-                if len(buffer) > LINE_LIMIT:
-                    raise TunnelBroken(
-                        "the agent sent a line without end", "look at that machine: this is no honest agent"
-                    )
+                    if not line.strip():
+                        continue
+                    count += 1
+                    if count > LINES_AT_ONCE + LINES_A_SECOND * (self._clock.monotonic() - since):
+                        raise _endless("without end")
+                    if count % LINES_A_TURN == 0:
+                        await self._clock.sleep(0)
+                    yield self._blanked(line[:LINE_LIMIT])
         except (asyncssh.Error, OSError):
             return
         if buffer.strip():
-            yield buffer
+            yield self._blanked(buffer)
 
     async def _listen_to_complaints(self) -> None:
-        rest, total = b"", 0
+        rest = b""
+        total = 0
         with contextlib.suppress(asyncssh.Error, OSError):
-            while (chunk := await self._process.stderr.read(LINE_LIMIT)) and total < TOTAL_LIMIT:
+            while chunk := await self._process.stderr.read(LINE_LIMIT):
                 total += len(chunk)
                 *whole, rest = (rest + chunk)[-LINE_LIMIT:].split(b"\n")
-                self._complaints.extend(
-                    clean_line(line.decode("utf-8", "replace"), 500) for line in whole[-COMPLAINT_LINES:]
-                )
+                self._complaints.extend(self._shown(line, 500) for line in whole[-COMPLAINT_LINES:])
+                if total > COMPLAINT_LIMIT:
+                    self._too_much = "the agent prints to standard error without end"
+                    self._process.close()
+                    return
         if rest:
-            self._complaints.append(clean_line(rest.decode("utf-8", "replace"), 500))
+            self._complaints.append(self._shown(rest, 500))
+
+    def _blanked(self, line: bytes) -> bytes:
+        return line.replace(self._secret, BLANK) if self._secret else line
+
+    def _shown(self, line: bytes, limit: int) -> str:
+        return clean_line(self._blanked(line[:LINE_LIMIT]).decode("utf-8", "replace"), limit)
 
     async def _beat(self) -> None:
         with contextlib.suppress(asyncssh.Error, OSError):
@@ -169,7 +202,7 @@ class Talk:
         return list(self._complaints)
 
     def _no_agent(self, first: bytes | None) -> AgentMissing:
-        said = clean_line(first.decode("utf-8", "replace"), 200) if first is not None else ""
+        said = self._shown(first, 200) if first is not None else ""
         words = " · ".join(self._complaints)
         if said:
             return AgentMissing(
@@ -183,6 +216,8 @@ class Talk:
         )
 
     async def _cut_short(self) -> str:
+        if self._too_much:
+            return self._too_much
         # Its output ends a moment before sshd tells how it ended.
         with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
             async with asyncio.timeout(STATUS_SECONDS):
@@ -199,7 +234,8 @@ class Talk:
 
 def _at_once(end: Event) -> TunnelError:
     """What an agent says that ends before it has greeted: its word was refused, or it is broken."""
-    said = clean_line(str(end.get("message")), 1000)
+    message = end.get("message")
+    said = clean_line(message, 1000) if isinstance(message, str) else "it gives no reason"
     if end.get("outcome") == "refused":
         return AgentRefused(
             f"the agent refuses: {said}", "look at its line in authorized_keys and at its profile"
@@ -207,6 +243,10 @@ def _at_once(end: Event) -> TunnelError:
     return AgentMissing(
         f"the agent cannot begin: {said}", "try `pbs-agent --profile NAME --check` on the source"
     )
+
+
+def _endless(how: str) -> TunnelBroken:
+    return TunnelBroken(f"the agent prints {how}", "look at that machine: this is no honest agent")
 
 
 def _parse(line: bytes) -> Event | None:
