@@ -44,23 +44,6 @@ class Home:
         # os.path, not pathlib: what cannot be looked at (no permission, a name too long) is not there for us.
         return os.path.exists(self.config) or os.path.exists(self.ledger)  # noqa: PTH110
 
-    def require(self) -> None:
-        """Raise unless there is a home here, and one that this user may enter.
-
-        Raises:
-            HomeError: with how to name or make one.
-        """
-        if not self.exists:
-            raise HomeError(
-                f"{self.root} is no home of a backup server",
-                "make one with `pbs init DIR`, or name it with --home",
-            )
-        if not os.access(self.etc, os.R_OK | os.X_OK) and os.path.lexists(self.etc):
-            raise HomeError(
-                f"the home {self.root} is closed to this user (number {os.geteuid()})",
-                "run as the user that owns it",
-            )
-
     @property
     def config(self) -> Path:
         """The operator's configuration."""
@@ -207,6 +190,40 @@ class Home:
     def remember_run_dir(self) -> None:
         """Leave word where the sockets are, for verbs that must work with a broken pbs.toml."""
         write(self.etc / "run_dir", str(self.sockets).encode() + b"\n")
+
+
+def require(home: Home) -> None:
+    """Raise unless there is a home here, and one that this user may enter.
+
+    Raises:
+        HomeError: with how to name or make one.
+    """
+    if not home.exists:
+        raise HomeError(
+            f"{home.root} is no home of a backup server",
+            "make one with `pbs init DIR`, or name it with --home",
+        )
+    if not os.access(home.etc, os.R_OK | os.X_OK) and os.path.lexists(home.etc):
+        raise HomeError(
+            f"the home {home.root} is closed to this user (number {os.geteuid()})",
+            "run as the user that owns it",
+        )
+
+
+def operator_token(home: Home) -> str:
+    """The operator's token.
+
+    Raises:
+        HomeError: there is none, or it is empty: that would let everybody in.
+    """
+    path = home.keys / "admin.token"
+    with explained("read the operator's token (`pbs init` makes a missing one)", path):
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+    if not token:
+        raise HomeError(
+            f"the operator's token {path} is empty", "remove that file; `pbs init` makes a new one"
+        )
+    return token
 
 
 def _close_to_others(folder: Path) -> None:

@@ -25,7 +25,7 @@ from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, PbsError, ServiceDown
 from pbs.files import FileLock, write
-from pbs.home import SUPERVISOR_PID, Home
+from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
@@ -56,6 +56,8 @@ def prepare(root: Path) -> tuple[Home, Config]:
             )
     home.check_socket_paths(tuple(config.sources))
     home.make()
+    if config.server.listen is not None:
+        operator_token(home)
     return home, config
 
 

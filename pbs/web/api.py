@@ -56,7 +56,7 @@ async def runs(request: web.Request) -> web.Response:
     face = request.app[FACE]
     wanted = request.query.get("source")
     limit = request.query.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= MOST_RUNS):
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MOST_RUNS):
         raise UsageError("`limit` is no number from 1 to 1000", f"leave it out, or give at most {MOST_RUNS}")
     found = face.ledger.runs(_known(face, wanted) if wanted else None, limit=int(limit))
     return web.json_response({"runs": [run_view(each) for each in found]})
@@ -77,10 +77,9 @@ async def ask(request: web.Request) -> web.Response:
     if not isinstance(wish, dict) or not isinstance(wish.get("source"), str):
         raise UsageError("the request names no source", 'send {"source": NAME, "kind": "pull"}')
     kind = wish.get("kind", "pull")
-    if kind not in ASKABLE:
-        raise UsageError(
-            f"no run of the kind {str(kind)[:40]!r} can be asked for", f"one of: {', '.join(ASKABLE)}"
-        )
+    if not isinstance(kind, str) or kind not in ASKABLE:
+        shown = repr(kind[:40]) if isinstance(kind, str) else "that is no text"
+        raise UsageError(f"no run of the kind {shown} can be asked for", f"one of: {', '.join(ASKABLE)}")
     name = _known(face, wish["source"])
     return web.json_response(run_view(face.request(name, Kind(kind), Cause.ASKED)), status=202)
 

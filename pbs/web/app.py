@@ -15,7 +15,7 @@ from aiohttp.typedefs import Middleware
 
 from pbs.errors import HomeError, PbsError
 from pbs.files import explained
-from pbs.home import Home
+from pbs.home import Home, operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, pages
@@ -28,6 +28,13 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
 }
+ADVICE = {
+    401: "send it as `Authorization: Bearer TOKEN`; it lies in etc/keys/admin.token",
+    403: "ask from a program, or from a page of this server",
+    404: "see the list of paths in the documentation",
+    405: "nothing that changes state answers to GET, and nothing else to POST",
+    413: f"send at most {BODY_LIMIT} bytes",
+}
 log = logging.getLogger("pbs.web")
 
 
@@ -39,9 +46,11 @@ async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamR
     except PbsError as error:
         response = web.json_response(error_view(error), status=error.http_status)
     except web.HTTPException as error:
-        problem = PbsError(error.reason, None)
+        problem = PbsError(error.reason, ADVICE.get(error.status))
         problem.code = "http"
         response = web.json_response(error_view(problem), status=error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
     except Exception:
         log.exception("%s %s", request.method, request.path)
         response = web.json_response(
@@ -68,15 +77,13 @@ def token_wanted(token: str, unlocked: frozenset[str]) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # `OPTIONS *` has a path without any slash.
-        area = f"{request.path}/".split("/")[1]
+        # From the route that matched, not from what the address looks like.
+        resource = request.match_info.route.resource
+        area = resource.canonical.split("/")[1] if resource is not None else ""
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if area not in unlocked and not hmac.compare_digest(
-            given.encode("utf-8", "surrogateescape"), token.encode()
-        ):
-            raise web.HTTPUnauthorized(
-                reason="this needs the operator's token: Authorization: Bearer <etc/keys/admin.token>"
-            )
+        right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
+        if area not in unlocked and not right:
+            raise web.HTTPUnauthorized(reason="this needs the operator's token")
         return await handler(request)
 
     return check
@@ -97,11 +104,11 @@ async def serve(face: Face, home: Home, server: ServerSettings) -> AsyncIterator
     """Answer on the controller's socket and, unless `listen` is off, on TCP.
 
     Raises:
-        HomeError: a socket cannot be bound.
+        HomeError: a socket cannot be bound, or there is no token to ask for.
     """
     runners = [web.AppRunner(make_app(face), access_log=None)]
     if server.listen is not None:
-        token = (home.keys / "admin.token").read_text().strip()
+        token = operator_token(home)
         runners.append(
             web.AppRunner(make_app(face, token_wanted(token, frozenset(server.open))), access_log=None)
         )
