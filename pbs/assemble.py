@@ -15,7 +15,7 @@ from functools import partial
 from pbs import legacy, repository, tunnel
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
-from pbs.errors import RepositoryMissing, RepositoryReplaced
+from pbs.errors import HomeError, RepositoryMissing, RepositoryReplaced
 from pbs.files import explained
 from pbs.home import Home
 from pbs.journal import FileJournal
@@ -34,7 +34,16 @@ def password_of(home: Home, name: str) -> str | None:
     """
     path = home.password(name)
     with explained("read the repository password", path):
-        return path.read_text().strip() if path.exists() else None
+        written = path.read_bytes() if path.exists() else None
+    if written is None:
+        return None
+    password = written.decode("utf-8", "replace").strip()
+    if not password or "\ufffd" in password or "\n" in password:
+        raise HomeError(
+            f"{path} is not the key that was made for {name}: it is empty or damaged",
+            "put it back, from the recovery sheet made by `pbs key export`",
+        )
+    return password
 
 
 def handle_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> repository.Handle:

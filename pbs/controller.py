@@ -75,7 +75,10 @@ class Controller:
             ConfigError: it is wrong; the old one stays in force.
         """
         self.config = load(self.home)
-        return await self._settle()
+        remarks = await self._settle()
+        # The workers read it when they are rung; so the last good one is the same for all of us.
+        ring(self._wakes)
+        return remarks
 
     # what it does by itself
 

@@ -108,6 +108,7 @@ class LeaseHeld(LedgerError):
     """Somebody living already works on this source."""
 
     code = "lease_held"
+    exit_code = 4
     http_status = 409
 
 

@@ -66,7 +66,7 @@ def find_log(logs: Path, run_id: str) -> Path | None:
     """Where the log of a run lies, by its id alone: works with a lost ledger too."""
     for folder in logs.iterdir() if logs.is_dir() else ():
         candidate = folder / f"{run_id}.jsonl"
-        if candidate.is_file():
+        if "/" not in run_id and os.path.isfile(candidate):  # noqa: PTH113 - False as well for what no file can be called
             return candidate
     return None
 

@@ -145,6 +145,13 @@ class Worker:
             ending = await self._run(source, run, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)
+        except Exception as error:
+            log.exception("the run %s met a fault", run.id)
+            ending = Ending(
+                Outcome.FAILED,
+                f"a fault of pbs itself: {type(error).__name__}: {error}",
+                "report it, with var/log of that time",
+            )
         try:
             # Before the run's end is told: then nothing of it is left to do.
             await self._rest(source)

@@ -83,17 +83,18 @@ def stop(context: typer.Context) -> None:
     note("stopped")
 
 
-def reload(context: typer.Context, as_json: Json = False) -> None:
+def reload(context: typer.Context, as_json: Json = False) -> int:
     """Apply a changed configuration; running runs and other endpoints are not touched."""
     from pbs.cli.client import Service
 
     answer = Service(context.obj.controller_socket).post("/api/v1/reload", {})
     if as_json:
         document(answer)
-        return
-    for remark in answer["remarks"]:
-        note(remark)
-    note("reloaded")
+    else:
+        for remark in answer["remarks"]:
+            note(remark)
+        note("reloaded" if not answer["remarks"] else "reloaded, but for what stands above")
+    return 1 if answer["remarks"] else 0
 
 
 def status(context: typer.Context, as_json: Json = False) -> int:

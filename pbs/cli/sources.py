@@ -6,14 +6,15 @@ import asyncio
 import os
 import re
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pbs.cli.show import Json, Name, amount, document, note, table, when
-from pbs.errors import ConfigError, NotFound, PbsError, ServiceDown, UsageError
+from pbs.errors import ConfigError, LeaseHeld, NotFound, PbsError, ServiceDown, UsageError
 from pbs.home import Home
 from pbs.model import Source, valid_name
 
@@ -117,7 +118,9 @@ def add(
     extra = parse_source_settings(settings or [])
     pinned = host_key or asyncio.run(_ask_host_key(host, port, accept=accept_host_key))
     values: dict[str, Any] = {"host": host, "port": port, "user": user, "host_key": pinned, **extra}
-    source = load(home, {name: values}).source(name)
+    config = load(home, {name: values})
+    source = config.source(name)
+    _own_key(home, source)
     path = home.sources_d / f"{name}.toml"
     write(path, render_source_file(values).encode())
     try:
@@ -127,6 +130,12 @@ def add(
         raise
     if not _reloaded(home):
         note("the service is not running: `pbs serve` starts it")
+    for other in config.sources.values():
+        if other.name != name and other.address == source.address:
+            note(
+                f"{other.name} has the same account and key: sshd would always start the agent of {other.name}. "
+                f"Give {name} a key of its own, for example --set ssh_key=etc/keys/{name}.ssh"
+            )
     lines = _lines(source, agent)
     if as_json:
         document({"name": name, "host_key": pinned, **lines})
@@ -139,7 +148,8 @@ def _reloaded(home: Home) -> bool:
     from pbs.cli.client import Service
 
     try:
-        Service(home.controller_socket).post("/api/v1/reload", {})
+        for remark in Service(home.controller_socket).post("/api/v1/reload", {})["remarks"]:
+            note(remark)
     except ServiceDown:
         return False
     except PbsError as error:
@@ -148,11 +158,20 @@ def _reloaded(home: Home) -> bool:
     return True
 
 
+def _own_key(home: Home, source: Source) -> None:
+    """Make the source's SSH key where the home keeps keys; one that lies elsewhere must be there."""
+    from pbs.tunnel import make_key, public_key
+
+    path = Path(source.address.ssh_key)
+    if path.parent == home.keys:
+        make_key(path, f"pbs {source.name}")
+    public_key(path)
+
+
 def _provision(home: Home, source: Source, provision: Any) -> None:
     from pbs.clock import SystemClock
     from pbs.ledger import open_ledger
 
-    home.check_socket_paths((source.name,))
     asyncio.run(provision(home, open_ledger(home.ledger), source, SystemClock()))
 
 
@@ -175,8 +194,13 @@ def _new_name(home: Home, name: str) -> None:
             f"{name!r} cannot be a source's name",
             "1 to 63 letters, digits, `-` or `_`, beginning with a letter or digit; not `all`, not `latest`",
         )
-    if name.lower() in {known.lower() for known in load(home).sources}:
-        raise UsageError(f"there is a source {name} already", f"`pbs source show {name}` shows it")
+    for known in load(home).sources:
+        if name.lower() == known.lower():
+            raise UsageError(
+                f"there is a source {known} already"
+                + ("" if name == known else " (upper and lower case count as the same)"),
+                f"`pbs source show {known}` shows it; a change of it belongs into its file, then `pbs reload`",
+            )
 
 
 def _absolute(agent_path: str) -> str:
@@ -235,7 +259,6 @@ def remove(
     """Remove a source; its repository stays unless --purge is given."""
     from pbs.clock import SystemClock
     from pbs.config import load
-    from pbs.files import locked
     from pbs.ledger import open_ledger
 
     home: Home = context.obj
@@ -254,10 +277,7 @@ def remove(
             )
     if purge and not yes and not _sure(name):
         raise UsageError("nothing was removed", "answer with the source's name, or give --yes")
-    with ExitStack() as held:
-        # A source in use is not removed: nothing has been changed yet when this says no.
-        for kind in ("run", "repository") if purge else ("run",):
-            held.enter_context(locked(home.locks / f"{name}.{kind}.lock", what=name))
+    with _alone(home, name, purge=purge):
         path.unlink(missing_ok=True)
         _reloaded(home)
         _close_endpoint(home, name)
@@ -280,6 +300,30 @@ def _sure(name: str) -> bool:
         return False
     answer: str = typer.prompt(f"This deletes every backup of {name}. Type its name to go on", err=True)
     return answer == name
+
+
+@contextmanager
+def _alone(home: Home, name: str, *, purge: bool) -> Iterator[None]:
+    """Nobody works on the source, and for a purge nobody reads its repository, before anything is changed."""
+    from pbs.files import locked
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(home.locks / f"{name}.run.lock"))
+        except LeaseHeld as error:
+            raise LeaseHeld(
+                f"a run of {name} goes on; nothing was removed",
+                f"`pbs log {name} -f` follows it to its end; then try again",
+            ) from error
+        try:
+            if purge:
+                held.enter_context(locked(home.locks / f"{name}.repository.lock"))
+        except LeaseHeld as error:
+            raise LeaseHeld(
+                f"the repository of {name} is in use by a restore or a mount; nothing was removed",
+                f"wait for its end (`pbs umount {name}` ends a mount), then try again",
+            ) from error
+        yield
 
 
 def _purge(home: Home, name: str) -> None:

@@ -76,5 +76,7 @@ def parse(data: bytes, file: str) -> Document:
         return Document(
             file, faults=[f"{file}:{line}: is no TOML: {reason}; texts stand in quotes, tables in brackets"]
         )
-    except RecursionError:
-        return Document(file, faults=[f"{file}: lists or tables stand too deep in each other"])
+    except (ValueError, RecursionError):  # a number of thousands of digits, a nest of thousands of lists
+        return Document(
+            file, faults=[f"{file}: a number is too long, or lists stand too deep in each other; write less"]
+        )

@@ -56,7 +56,7 @@ def _put(values: dict[str, object], word: str) -> list[str]:
 def _value(written: str, *, text_wanted: bool) -> object:
     try:
         parsed = tomllib.loads(f"value = {written}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return written
     value: object = parsed["value"]
     if len(parsed) > 1 or (text_wanted and not isinstance(value, str)):

@@ -96,7 +96,7 @@ def tool() -> Path:
     return found
 
 
-def explain(_argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
+def explain(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
     """Restic's exit code and its last words as one of our errors."""
     said = [messages.complaint(line) for line in finished.stderr.splitlines() if line.strip()]
     words = "; ".join(said[-COMPLAINTS_SHOWN:])
@@ -111,6 +111,11 @@ def explain(_argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished)
                 "wait until the other work has ended, then try again",
                 11,
             )
+        case 12 if "--insecure-no-password" in argv:
+            return WrongPassword(
+                "the repository has a password, and no key file of it is kept here",
+                "put etc/keys/NAME.key back, from the recovery sheet made by `pbs key export`", 12,
+            )  # fmt: skip
         case 12:
             return WrongPassword(
                 "the key that is kept here does not open the repository",
