@@ -26,7 +26,7 @@ def proven(pbs: Pbs, source: SourceHost, folder: Path, snapshot: str = "latest")
 def test_a_pull_restores_as_what_was_there(served: Pbs, source: SourceHost, folder: Path) -> None:
     """A first and a second pull are ok, each snapshot restores identically, and the feed has both."""
     first = served.pull()
-    assert ("ok", "pull", "ended") == (first["outcome"], first["kind"], first["state"])
+    assert (first["outcome"], first["kind"], first["state"]) == ("ok", "pull", "ended")
     assert first["added_bytes"] > 0 < first["tunnel_bytes"]
     proven(served, source, folder / "one")
     (source.data / "d0/file-0").rename(source.data / "renamed")
@@ -39,7 +39,7 @@ def test_a_pull_restores_as_what_was_there(served: Pbs, source: SourceHost, fold
     listed = served.json("snapshots", "web")["snapshots"]
     assert [first["snapshot"], second["snapshot"]] == [each["id"] for each in listed]
     titles = [item.findtext("title") for item in ET.fromstring(served("feed", "web").stdout).iter("item")]
-    assert ["web backup", "web backup"] == titles
+    assert titles == ["web backup", "web backup"]
     written = served.home / "srv/feeds/web.xml"
     eventually(lambda: second["id"] in written.read_text(), what="the feed file")
 
