@@ -15,7 +15,7 @@ from pbs import __version__
 from pbs.cli import admin, look, runs, service, sources
 from pbs.errors import ConfigError, PbsError, UsageError
 from pbs.files import refusal
-from pbs.home import Home
+from pbs.home import Home, require
 from pbs.text import clean, clean_line
 
 # Verbs that need no home, or that say better themselves what is missing in it.
@@ -58,7 +58,7 @@ def root(
     words = context.obj or ()
     context.obj = Home.at(home or Path(os.environ.get("PBS_HOME") or "."))
     if context.invoked_subcommand not in HOMELESS and not {"-h", "--help"} & set(words):
-        context.obj.require()
+        require(context.obj)
 
 
 def main() -> None:

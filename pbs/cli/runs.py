@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pbs.cli.show import Json, Name, amount, document, lasted, note, run_line, table, when
-from pbs.errors import UsageError
+from pbs.errors import NotFound, UsageError
 from pbs.home import Home
 from pbs.text import clean_line
 
@@ -36,9 +36,16 @@ def pull(
     home: Home = context.obj
     if bool(names) == everything:
         raise UsageError("name the sources to pull, or say --all", "for example: pbs pull web1")
-    if everything:
-        names = [each["name"] for each in _service(home).get("/api/v1/sources")["sources"]]
-    return _ask_all(home, names or [], "pull", no_wait=no_wait, as_json=as_json)
+    wanted = list(dict.fromkeys(names or []))
+    if everything or len(wanted) > 1:
+        there = [each["name"] for each in _service(home).get("/api/v1/sources")["sources"]]
+        unknown = [name for name in wanted if name not in there]
+        if unknown:  # said before anything is asked for: half of a command is none
+            raise NotFound(f"there is no source {unknown[0]!r}", "`pbs source list` names them")
+        wanted = wanted or there
+    if not wanted:
+        raise NotFound("there is no source yet", "`pbs source add NAME --host HOST` adds one")
+    return _ask_all(home, wanted, "pull", no_wait=no_wait, as_json=as_json)
 
 
 def migrate(context: typer.Context, name: Name, no_wait: NoWait = False, as_json: Json = False) -> int:
@@ -147,7 +154,6 @@ def _over(home: Home, run_id: str) -> bool:
 
 
 def _newest_log(home: Home, name: str) -> Any:
-    from pbs.errors import NotFound
     from pbs.journal import log_of
     from pbs.ledger import open_ledger
 
