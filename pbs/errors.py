@@ -6,6 +6,7 @@
     ├── HomeError             the home is missing, not writable, full, or a path in it is too long
     ├── NotFound              no such source, run or snapshot
     ├── ServiceDown           a verb needs the service and it does not answer
+    │   └── ServiceStopping   it is just being stopped
     ├── LedgerError
     │   ├── LeaseHeld         somebody living already works on this source
     │   ├── LeaseLost         this run was ended by somebody else meanwhile
@@ -95,6 +96,12 @@ class ServiceDown(PbsError):
     code = "service_down"
     exit_code = 6
     http_status = 503
+
+
+class ServiceStopping(ServiceDown):
+    """The service of this home is just being stopped: a run that notices ends with it."""
+
+    outcome = Outcome.INTERRUPTED
 
 
 class LedgerError(PbsError):

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +24,7 @@ from pbs.clock import SystemClock, pause
 from pbs.config import Config, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
-from pbs.errors import HomeError, PbsError, ServiceDown
+from pbs.errors import HomeError, PbsError, ServiceDown, ServiceStopping
 from pbs.files import FileLock, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import open_ledger
@@ -235,7 +236,9 @@ def stop(home: Home) -> None:
     Raises:
         ServiceDown: nobody serves it.
     """
-    Supervisor(home.supervisor_socket, home.etc / "supervisord.d").ask("shutdown")
+    # Somebody else may have asked for it already; then its end is waited for all the same.
+    with suppress(ServiceStopping):
+        Supervisor(home.supervisor_socket, home.etc / "supervisord.d").ask("shutdown")
     clock = SystemClock()
     deadline = clock.monotonic() + STOP_SECONDS
     while served(home):

@@ -88,6 +88,9 @@ class Worker:
             log.warning("the configuration is wrong, the last good one is used: %s", error.message)
         server = self._config.server
         room = math.ceil(server.max_runs / server.workers) - len(self._live)
+        # Workers are stopped one after the other: what one lets go of is not for the next, but for the next start.
+        if room <= 0 or self._tools.supervisor.stopping():
+            return
         for run in waiting:
             if room <= 0:
                 return

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from pbs.cli.client import Service
 from pbs.cli.show import note, when
 from pbs.clock import SystemClock, pause
 from pbs.errors import ServiceDown
+from pbs.home import Home
 from pbs.journal import Follower
 from pbs.text import clean_line, duration, size
 
@@ -40,14 +40,14 @@ class Painter(Protocol):
         ...
 
 
-def follow(service: Service, run: dict[str, Any], logs: Path) -> dict[str, Any]:
+def follow(service: Service, run: dict[str, Any], home: Home) -> dict[str, Any]:
     """Show a run until it has ended; returns it as it ended.
 
     Raises:
-        ServiceDown: the service went away and did not come back within a minute.
+        ServiceDown: the service went away without ending the run, and did not come back within a minute.
     """
     clock = SystemClock()
-    follower = Follower(logs / "runs" / run["source"] / f"{run['id']}.jsonl")
+    follower = Follower(home.run_log(run["source"], run["id"]))
     asked = answered = clock.monotonic()
     with painter(run["source"]) as paint:
         while True:
@@ -61,13 +61,26 @@ def follow(service: Service, run: dict[str, Any], logs: Path) -> dict[str, Any]:
                 try:
                     current: dict[str, Any] = service.get(f"/api/v1/runs/{run['id']}")
                 except ServiceDown:
-                    if now - answered > PATIENCE_SECONDS:
+                    current = _without_service(home, run["id"])
+                    if current["state"] != "ended" and now - answered > PATIENCE_SECONDS:
                         raise
                 else:
                     answered = now
-                    if current["state"] == "ended":
-                        return current
+                if current["state"] == "ended":
+                    return current
             pause(0.02 if ended else LOOK_SECONDS)
+
+
+def _without_service(home: Home, run_id: str) -> dict[str, Any]:
+    """The run as the ledger tells it: a service that was stopped has ended it."""
+    from pbs.ledger import open_ledger
+    from pbs.views import run_view
+
+    ledger = open_ledger(home.ledger)
+    try:
+        return run_view(ledger.run(run_id))
+    finally:
+        ledger.close()
 
 
 def painter(source: str) -> AbstractContextManager[Painter]:

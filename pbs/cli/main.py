@@ -22,6 +22,7 @@ from pbs.text import clean, clean_line
 HOMELESS = frozenset({"init", "demo", "completion", "agent", "config"})
 # What supervisord starts: their log keeps the trace of a fault.
 SERVICES = frozenset({"controller", "worker"})
+CANCELLED, OF_THE_SHELL = 5, 130
 
 app = typer.Typer(
     name="pbs",
@@ -81,7 +82,7 @@ def run(arguments: list[str]) -> int:
         return _report(error, as_json="--json" in arguments)
     except (KeyboardInterrupt, typer.Abort):
         print("pbs: cancelled", file=sys.stderr)
-        return 5
+        return CANCELLED
     except BrokenPipeError:
         # Whoever read our output has left; keep the interpreter from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,7 +100,8 @@ def run(arguments: list[str]) -> int:
         else:
             problem = refusal(error, "go on") if isinstance(error, OSError) else _fault(error)
         return _report(problem, as_json="--json" in arguments)
-    return code if isinstance(code, int) else 0
+    # The library makes 130 of Ctrl-C, as a shell would; here cancelled is 5.
+    return CANCELLED if code == OF_THE_SHELL else code if isinstance(code, int) else 0
 
 
 def _usage(said: str) -> str:

@@ -68,7 +68,11 @@ def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json:
     if no_wait:
         ended = asked
     else:
-        ended = [follow(service, run, home.log) for run in asked]
+        try:
+            ended = [follow(service, run, home) for run in asked]
+        except KeyboardInterrupt:
+            note(f"the service goes on with it: `pbs log {asked[-1]['id']} -f` shows it")
+            raise
     if as_json:
         document(ended[0] if len(ended) == 1 else {"runs": ended})
     else:

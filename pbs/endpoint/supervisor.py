@@ -13,7 +13,7 @@ from supervisor.states import ProcessStates
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from pbs.clock import SystemClock
-from pbs.errors import EndpointError, ServiceDown
+from pbs.errors import EndpointError, ServiceDown, ServiceStopping
 from pbs.files import write
 
 # More than a program is given (stopwaitsecs) before it is killed.
@@ -39,6 +39,7 @@ class Supervisor:
 
         Raises:
             ServiceDown: supervisord does not answer.
+            ServiceStopping: it is ending, and takes no orders any more.
             xmlrpc.client.Fault: it says no.
         """
         # The address is a form that the transport replaces by the socket.
@@ -51,12 +52,30 @@ class Supervisor:
             raise ServiceDown(
                 "the service is not running in this home", "start it with `pbs serve`"
             ) from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.SHUTDOWN_STATE:
+                raise
+            raise ServiceStopping(
+                "the service is just being stopped", "start it again with `pbs serve`"
+            ) from fault
         except (xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError, ExpatError) as error:
             raise EndpointError(
                 f"supervisord fails to do {method}: {error}", "look at var/log/supervisord.log"
             ) from error
         finally:
             transport.close()
+
+    def stopping(self) -> bool:
+        """Whether it is ending. Asks at once, in some milliseconds, and does not yield.
+
+        Raises:
+            ServiceDown: it is gone.
+        """
+        try:
+            self.ask("getState")
+        except ServiceStopping:
+            return True
+        return False
 
     async def start(self, program: str, *, at_once: bool = False) -> None:
         """Have a program run; one that runs already is fine.

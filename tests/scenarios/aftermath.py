@@ -77,19 +77,23 @@ class Stand:
     def pulling(self, name: str = "web", kind: str = "pull") -> Iterator[tuple[subprocess.Popen[str], Run]]:
         """`pbs pull` in a process of its own, and the run that it asked for."""
         before = {run.id for run in self.runs()}
+
+        def new() -> Run | None:
+            return next((run for run in self.runs() if run.id not in before and run.source == name), None)
+
+        with self.following(name, kind) as process:
+            yield process, eventually(new, PATIENCE, "the new run")
+
+    @contextlib.contextmanager
+    def following(self, name: str = "web", kind: str = "pull") -> Iterator[subprocess.Popen[str]]:
+        """`pbs pull` in a process of its own, which ends with the block."""
         process = subprocess.Popen(
             [*PBS, "--home", str(self.pbs.home), kind, name],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         with process:
             try:
-                yield (
-                    process,
-                    eventually(
-                        lambda: next((run for run in self.runs() if run.id not in before), None),
-                        PATIENCE, "the new run",
-                    ),
-                )  # fmt: skip
+                yield process
             finally:
                 process.kill()
 
