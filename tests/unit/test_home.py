@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,14 @@ def test_a_run_dir_that_is_ours_alone_is_closed_to_others(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["a ;b", "a #b", "a%b", "a[1]", "a\nb"])
-def test_a_home_that_supervisord_would_misread_is_refused_before_anything_starts(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_home_that_supervisord_would_misread_is_refused_before_anything_starts(name: str) -> None:
     """Comment signs, expansions and line ends in the path of a home never reach supervisord's configuration."""
-    assert run(["init", str(tmp_path / name)]) == 0
-    with pytest.raises(HomeError, match="supervisord"):
-        prepare(tmp_path / name)
+    # A short folder: a path that is too long is another refusal.
+    with tempfile.TemporaryDirectory(prefix="pbs-", dir="/tmp") as folder:
+        home = Path(folder, name)
+        assert run(["init", str(home)]) == 0
+        with pytest.raises(HomeError, match="supervisord"):
+            prepare(home)
 
 
 def test_what_goes_wrong_after_the_start_goes_to_the_log_alone(tmp_path: Path) -> None:
