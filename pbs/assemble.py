@@ -5,6 +5,7 @@ It wires; it decides nothing and does nothing by itself.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -108,6 +109,11 @@ class KnownRepository:
     def clear_uploads(self) -> int:
         """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
         return repository.clear_uploads(self.handle.path)
+
+    async def clear_junk(self, since: datetime | None) -> int:
+        """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
+        moment = since.timestamp() if since is not None else 0.0
+        return await asyncio.to_thread(repository.clear_junk, self.handle, moment)
 
     def password(self) -> str | None:
         """What opens it."""

@@ -28,7 +28,7 @@ from pbs.text import clean_line, size
 from pbs.tunnel import Connection, connect
 from pbs.tunnel.probe import Finding, forbidden
 
-WORD_SECONDS = 60.0
+WORD_SECONDS = 30.0
 LEAST_FREE_BYTES = 1 << 30
 REST_SERVER_MINIMUM = (0, 13)
 

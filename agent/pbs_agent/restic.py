@@ -107,6 +107,8 @@ def arguments(tool: Tool, profile: Profile, request: Request, password: Optional
     cache = cache_folder(profile)
     words = [tool.file, f"--repo=rest:http+unix://{request.socket}:/"]
     words.append("--insecure-no-password" if password is None else f"--password-file=/dev/fd/{password}")
+    # Tried first: whatever else was put beside it is then never looked at.
+    words += [f"--key-hint={request.key}"] if request.key else []
     words.append("--no-cache" if cache is None else f"--cache-dir={cache}")
     for option, rate in (("upload", request.upload), ("download", request.download)):
         if rate is not None:

@@ -120,6 +120,7 @@ class Request:
     source: str
     tags: Tuple[str, ...]
     password: Optional[str] = field(default=None, repr=False)
+    key: Optional[str] = None  # the repository key that opens with the password
     parent: Optional[str] = None
     force: bool = False
     scan: bool = True
@@ -158,6 +159,7 @@ def parse_request(line: bytes) -> Request:
         source=_matching(value, "source", PROFILE_NAME),
         tags=_tags(value),
         password=_password(value),
+        key=None if value.get("key") is None else _matching(value, "key", SNAPSHOT_ID),
         parent=None if value.get("parent") is None else _matching(value, "parent", SNAPSHOT_ID),
         force=_flag(value, "force", default=False),
         scan=_flag(value, "scan", default=True),
@@ -174,6 +176,7 @@ def request_line(request: Request) -> bytes:
         "run": request.run,
         "socket": request.socket,
         "password": request.password,
+        "key": request.key,
         "source": request.source,
         "tags": list(request.tags),
         "parent": request.parent,

@@ -17,6 +17,7 @@ from pbs.repository.restic import (
     tool,
     version,
 )
+from pbs.repository.sealed import clear_junk
 from pbs.repository.views import View, view
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Inventory",
     "View",
     "check",
+    "clear_junk",
     "clear_locks",
     "clear_uploads",
     "create",

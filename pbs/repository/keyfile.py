@@ -53,7 +53,7 @@ def open_key(content: bytes, password: str) -> bytes:
         raise _strange(str(error)) from error
     nonce, sealed, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
     try:
-        Poly1305.verify_tag(_tag_key(keys, nonce), sealed, tag)
+        Poly1305.verify_tag(tag_key(keys, nonce), sealed, tag)
     except InvalidSignature:
         raise WrongPassword(
             "the password does not open the repository's key file",
@@ -85,7 +85,7 @@ def seal_key(master: bytes, password: str, created: str) -> tuple[str, bytes]:
     salt, nonce = os.urandom(SALT_BYTES), os.urandom(BLOCK)
     keys = _derive(password, salt, CHEAP_N, CHEAP_R, CHEAP_P)
     sealed = _mask(keys, nonce, master)
-    tag = Poly1305.generate_tag(_tag_key(keys, nonce), sealed)
+    tag = Poly1305.generate_tag(tag_key(keys, nonce), sealed)
     made = {
         "created": created,
         "username": "pbs",
@@ -123,7 +123,8 @@ def _derive(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     return Scrypt(salt=salt, length=64, n=n, r=r, p=p).derive(password.encode())
 
 
-def _tag_key(keys: bytes, nonce: bytes) -> bytes:
+def tag_key(keys: bytes, nonce: bytes) -> bytes:
+    """What Poly1305 seals with for this nonce; `keys` as `_derive` lays them out."""
     block = Cipher(algorithms.AES(keys[32:48]), modes.ECB()).encryptor()  # noqa: S305 - one block, as Poly1305-AES is defined
     return keys[48:64] + block.update(nonce)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from pbs.errors import AdmissionRefused
 from pbs.model import SNAPSHOT_ID, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
@@ -13,6 +14,7 @@ from pbs.runs.ports import Inventory
 from pbs.runs.work import Work
 
 NOT_NAMED = "arrived without being named by the run's agent"
+CLOCK_SLACK = timedelta(minutes=1)
 LEFT_OVER = "its run ended before it could be admitted"
 # Each is written down in a transaction of its own: a source that leaves a million must not keep a worker for hours.
 MOST_RECORDED = 100
@@ -57,17 +59,24 @@ def fits(snapshot: Snapshot, source: str, run: str) -> str | None:
     return None
 
 
-def clear(work: Work) -> None:
-    """Remove locks and torn uploads; only while no source can reach the repository."""
+async def clear(work: Work) -> None:
+    """Remove locks, torn uploads and junk; only while no source can reach the repository."""
     cleared = work.repository.clear_locks() + work.repository.clear_uploads()
     if cleared:
         work.journal.write("cleared", count=cleared)
+    # What came before the newest snapshot was received was looked at then.
+    newest = max((receipt.received for receipt in work.records.usable(work.source.name)), default=None)
+    junk = await work.repository.clear_junk(newest - CLOCK_SLACK if newest else None)
+    if junk:
+        work.report.remark(
+            f"{junk} file(s) of the repository that no restic made were uploaded; they were removed"
+        )
 
 
 async def sweep(work: Work) -> list[str]:
     """Record what an earlier run left without admission, before anything new can arrive; says what it found."""
     # What would only be in the way: a lock that was left behind, or planted, must not stop the next run.
-    clear(work)
+    await clear(work)
     arrival = _look(work, None)
     for snapshot_id in arrival.unexpected[:MOST_RECORDED]:
         _quarantine(work, snapshot_id, LEFT_OVER)

@@ -63,6 +63,10 @@ class Repository(Protocol):
         """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
         ...
 
+    async def clear_junk(self, since: datetime | None) -> int:
+        """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
+        ...
+
     def password(self) -> str | None:
         """What opens it; None where it has none."""
         ...

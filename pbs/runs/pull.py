@@ -30,7 +30,7 @@ PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
 # What an agent uses itself, since the path becomes part of a URL; nothing else comes near a message or a log.
 SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
-PING_SECONDS = 60.0
+PING_SECONDS = 30.0
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
 # How rest-server, repeated by restic, says that a file cannot be written.
@@ -68,7 +68,7 @@ async def _shut_after_failure(work: Work) -> None:
     except PbsError as error:
         work.journal.write("log", text=error.message)
     else:
-        admission.clear(work)
+        await admission.clear(work)
 
 
 def _total(work: Work) -> Receipt | None:
@@ -183,6 +183,7 @@ def backup_request(work: Work, listen: str) -> Event:
         "run": work.run.id,
         "socket": listen,
         "password": work.repository.password(),
+        "key": work.repository.key,
         "source": work.source.name,
         "tags": [f"source={work.source.name}", f"run={work.run.id}"],
         "parent": parent.id if parent else None,
@@ -216,7 +217,7 @@ def _end_error(end: Event, status: int | None, name: str) -> PbsError:
 
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
-    admission.clear(work)
+    await admission.clear(work)
     outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(Report.words(end.get("outcome")))
     promised = end.get("snapshot") if outcome is not None else None
     snapshot, remarks = await admission.admit(

@@ -138,13 +138,13 @@ class Talk:
                 total += len(chunk)
                 *whole, buffer = (buffer + chunk).split(b"\n")
                 if total > TOTAL_LIMIT or len(buffer) > LINE_LIMIT:
-                    raise _endless("a line without end" if len(buffer) > LINE_LIMIT else "without end")
+                    raise self._endless("a line without end" if len(buffer) > LINE_LIMIT else "without end")
                 for line in whole:
                     if not line.strip():
                         continue
                     count += 1
                     if count > LINES_AT_ONCE + LINES_A_SECOND * (self._clock.monotonic() - since):
-                        raise _endless("without end")
+                        raise self._endless("without end")
                     if count % LINES_A_TURN == 0:
                         await self._clock.sleep(0)
                     yield self._blanked(line[:LINE_LIMIT])
@@ -168,6 +168,10 @@ class Talk:
         if rest:
             self._complaints.append(self._shown(rest, 500))
 
+    def _endless(self, how: str) -> TunnelBroken:
+        self._too_much = f"the agent prints {how}"
+        return TunnelBroken(self._too_much, "look at that machine: this is no honest agent")
+
     def _blanked(self, line: bytes) -> bytes:
         return line.replace(self._secret, BLANK) if self._secret else line
 
@@ -187,9 +191,9 @@ class Talk:
                 task.cancel()
         with contextlib.suppress(asyncssh.Error, OSError):
             self._process.stdin.write_eof()
-        # An honest agent ends within 10 s of the end of its input.
+        # An honest agent ends within 10 s of the end of its input; for another one nobody waits.
         with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-            async with asyncio.timeout(GONE_SECONDS):
+            async with asyncio.timeout(0 if self._too_much else GONE_SECONDS):
                 await self._process.wait_closed()
         for task in self._tasks:
             task.cancel()
@@ -243,10 +247,6 @@ def _at_once(end: Event) -> TunnelError:
     return AgentMissing(
         f"the agent cannot begin: {said}", "try `pbs-agent --profile NAME --check` on the source"
     )
-
-
-def _endless(how: str) -> TunnelBroken:
-    return TunnelBroken(f"the agent prints {how}", "look at that machine: this is no honest agent")
 
 
 def _parse(line: bytes) -> Event | None:
