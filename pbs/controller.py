@@ -45,6 +45,7 @@ class Controller:
         self.supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
         self._tools = Tools(home, self.ledger, self.supervisor, self.clock)
         self._stale: set[str] = set()
+        self._restless: set[str] = set()
         self._published: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         self._seen = self.clock.now()
@@ -158,18 +159,30 @@ class Controller:
         """End as interrupted the runs whose worker died (their run lock can be had), and let their endpoints rest."""
         for name in sorted({run.source for run in self.ledger.queue.running()}):
             with self._unless_running(name) as free:
-                dead = free and self.ledger.queue.interrupt(name, self.clock.now())
-                source = self.config.sources.get(name)
-                if dead and source is not None:
-                    await endpoint_of(self._tools, source).rest()
-            if dead:
+                if free and self.ledger.queue.interrupt(name, self.clock.now()):
+                    self._restless.add(name)
+        for name in sorted(self._restless):
+            try:
+                await self._rest(name)
+            except PbsError as error:
+                self._complain(f"endpoint {name}", f"the endpoint of {name}: {error.message} ({error.hint})")
+            else:
+                self._restless.discard(name)
+                self._complaints.pop(f"endpoint {name}", None)
                 ring(self._wakes)
+
+    async def _rest(self, name: str) -> None:
+        """Have a source's endpoint as it is between runs; the worker of a run that goes on does it at its end."""
+        with self._unless_running(name) as free:
+            source = self.config.sources.get(name)
+            if free and source is not None:
+                await endpoint_of(self._tools, source).rest()
 
     async def _call_workers(self) -> None:
         """One idle worker is enough; more are started while runs wait."""
         if not self.ledger.queue.waiting():
             return
-        # The first one as well: supervisord gives up on one that could not start for some minutes.
+        # The first one as well: supervisord may have given up on it.
         wanted = self.config.server.workers if self.ledger.queue.running() else 1
         for number in range(wanted):
             await self.supervisor.start(f"worker-{number}")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from aftermath import PATIENCE, Stand, random_file, stand
-from stage import eventually
+from stage import SourceHost, eventually, processes
 
+from pbs.endpoint import Supervisor
 from pbs.model import Outcome, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -60,6 +61,30 @@ def test_killed_in_the_middle_of_a_transfer(place: Stand, victim: str) -> None:
     place.next_pull()
     place.nothing_left()
     place.whole()
+
+
+def test_an_endpoint_on_demand_outlives_no_run(place: Stand, request: pytest.FixtureRequest) -> None:
+    """F1: worker and controller die together; the endpoint that was started for the run is ended and forgotten."""
+    other = SourceHost(place.folder / "db")
+    random_file(other.data / "big", 14 << 20)
+    other.start()
+    request.addfinalizer(other.stop)
+    place.pbs.add("db", other, "--set", 'limits={upload="4MB/s"}', "--set", "endpoint=on-demand")
+    supervisor = Supervisor(place.home.supervisor_socket, place.home.etc / "supervisord.d")
+    with place.pulling("db") as (process, run):
+        eventually(lambda: place.transferring("db"), PATIENCE, "the transfer")
+        place.kill("controller")
+        place.kill("worker")
+        assert place.ended(run.id).outcome is Outcome.INTERRUPTED
+        assert process.wait(PATIENCE) == 5
+    eventually(
+        lambda: "endpoint-db" not in {each["name"] for each in supervisor.all()}, PATIENCE, "forgetting"
+    )
+    assert not processes("--append-only", str(place.pbs.repository("db")))
+    assert not supervisor.registered("endpoint-db")
+    eventually(place.serving, PATIENCE, "the service")
+    assert place.pbs.pull("db")["outcome"] == "ok"
+    place.nothing_left("db")
 
 
 @pytest.mark.parametrize(
