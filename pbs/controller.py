@@ -236,6 +236,8 @@ def main(home: Home) -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # What strangers send that is no HTTP; a fault of ours is logged by its own room.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     try:
         asyncio.run(Controller(home).serve())
     except ConfigError as error:
