@@ -213,7 +213,10 @@ async def _collect(
         while chunk := await stream.read(1 << 16):
             total += len(chunk)
             if most is not None and total > most:
-                raise ToolError(f"a program printed more than {most} bytes where little was expected")
+                raise ToolError(
+                    f"a program printed more than {most} bytes where little was expected",
+                    "a hostile snapshot can cause this; see the log",
+                )
             into.append(chunk)
         return
     async for line in lines(stream):

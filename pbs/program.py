@@ -20,7 +20,10 @@ from pbs.process import Child, Finished, child, run
 def tool_failed(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
     """What to say of a program whose failures nobody explains better."""
     last = finished.stderr.strip().rpartition("\n")[2]
-    return ToolError(f"{Path(os.fsdecode(argv[0])).name} failed: {last or f'exit code {finished.code}'}")
+    return ToolError(
+        f"{Path(os.fsdecode(argv[0])).name} failed: {last or f'exit code {finished.code}'}",
+        "`pbs doctor` looks at tools, disk and repository",
+    )
 
 
 @dataclass(frozen=True, slots=True)

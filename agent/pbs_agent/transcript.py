@@ -29,12 +29,15 @@ class Tail:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._lines: Deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self._trace = False
 
     def line(self, data: bytes) -> None:
         """Take one line."""
         text = data.decode("utf-8", "replace").rstrip()
+        # What follows "goroutine" is the stack of a restic that broke: no news for people.
+        self._trace = self._trace or text.startswith("goroutine ")
         if text:
-            self._lines.append(text[:_TAIL_CHARACTERS])
+            self._lines.extend([] if self._trace else [text[:_TAIL_CHARACTERS]])
             self._reply.say(text[:_LOG_CHARACTERS])
 
     def quoted(self, who: str) -> str:

@@ -162,7 +162,10 @@ class Supervisor:
             await self._ask("addProcessGroup", program)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_ADDED:
-                raise EndpointError(f"supervisord does not take {program}: {fault.faultString}") from fault
+                raise EndpointError(
+                    f"supervisord does not take {program}: {fault.faultString}",
+                    "look at var/log/supervisord.log",
+                ) from fault
         return True
 
     async def forget(self, program: str) -> None:
@@ -182,11 +185,15 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode not in (Faults.BAD_NAME, Faults.STILL_RUNNING):
                 raise EndpointError(
-                    f"supervisord does not let go of {program}: {fault.faultString}"
+                    f"supervisord does not let go of {program}: {fault.faultString}",
+                    "look at var/log/supervisord.log",
                 ) from fault
 
     async def _reread(self) -> None:
         try:
             await self._ask("reloadConfig")
         except xmlrpc.client.Fault as fault:
-            raise EndpointError(f"supervisord cannot read its configuration: {fault.faultString}") from fault
+            raise EndpointError(
+                f"supervisord cannot read its configuration: {fault.faultString}",
+                "look at var/log/supervisord.log",
+            ) from fault

@@ -196,7 +196,7 @@ class Ledger:
         """Record a snapshot as received; a second time changes nothing."""
         known = self.repository(value.source)
         if known is None:
-            raise LedgerError(f"{value.source} has no repository in the ledger")
+            raise LedgerError(f"{value.source} has no repository in the ledger", "`pbs reload` makes it")
         with self._writer.begin() as db:
             there = db.execute(
                 select(receipt.c.seq).where(receipt.c.repository == known.id, receipt.c.reference == value.id)

@@ -98,7 +98,9 @@ def tool() -> Path:
 
 def explain(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
     """Restic's exit code and its last words as one of our errors."""
-    said = [messages.complaint(line) for line in finished.stderr.splitlines() if line.strip()]
+    # What follows "goroutine" is the stack of a restic that broke: no news for people.
+    lines = finished.stderr.partition("\ngoroutine ")[0].splitlines()
+    said = [messages.complaint(line) for line in lines if line.strip()]
     words = "; ".join(said[-COMPLAINTS_SHOWN:])
     match finished.code:
         case 10:
@@ -127,11 +129,21 @@ def explain(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) 
                 "a hostile snapshot can cause this; see the log",
                 2,
             )
+        case 2 if "panic: " in finished.stderr:
+            return ResticError(
+                f"restic itself broke: {words}",
+                "a damaged repository, or one that a hostile source wrote into, can cause this; `pbs pull` clears junk",
+                2,
+            )
         case code if code < 0:
             return ResticError(f"restic was ended by signal {-code}", "try again", code)
         case code if "no space left on device" in words:
             return ResticError(f"the disk is full: {words}", "free some space, then try again", code)
-    return ResticError(f"restic failed: {words or f'exit code {finished.code}'}", None, finished.code)
+    return ResticError(
+        f"restic failed: {words or f'exit code {finished.code}'}",
+        "`pbs doctor` looks at tools, disk and repository",
+        finished.code,
+    )
 
 
 async def version() -> tuple[int, ...]:
@@ -211,7 +223,10 @@ async def snapshot(handle: Handle, snapshot_id: str) -> Snapshot:
     )
     values = messages.record(finished.stdout)
     if values is None:
-        raise ResticError(f"restic says nothing sensible of the snapshot {snapshot_id[:8]}")
+        raise ResticError(
+            f"restic says nothing sensible of the snapshot {snapshot_id[:8]}",
+            "a hostile source can cause this; nothing of it counts",
+        )
     return messages.snapshot(snapshot_id, values)
 
 
