@@ -189,6 +189,10 @@ class Stand:
         # sshd never removes a socket that it made: the last run's stays until the agent of the next one comes.
         assert len([path for path in self.source.sockets.iterdir() if is_dead(path)]) <= 1
         assert self.source_is_quiet()
+        for log in (*self.home.log.glob("worker-*.log*"), *self.home.log.glob("controller.log*")):
+            text = log.read_text(errors="replace")
+            assert "Traceback" not in text, text
+            assert "never retrieved" not in text, text
 
     def restores(self, snapshot: str, like: Path) -> None:
         """A snapshot restores as exactly this tree."""
