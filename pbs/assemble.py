@@ -21,10 +21,13 @@ from pbs.files import explained
 from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
+from pbs.legacy.importing import PREFIX as IMPORTS
 from pbs.model import Repository, RootMeta, Run, Snapshot, Source
+from pbs.repository.views import PREFIX as VIEWS
 from pbs.runs.ports import Event, Line
 from pbs.runs.report import Report
 from pbs.runs.work import Work
+from pbs.scratch import sweep
 
 
 def password_of(home: Home, name: str) -> str | None:
@@ -160,6 +163,12 @@ class Tools:
     ledger: Ledger
     supervisor: Supervisor
     clock: Clock
+
+
+def clear_scratch(home: Home, name: str) -> None:
+    """Remove views and half-done imports of a source whose holders were killed; they may be as large as a backup."""
+    for prefix in (VIEWS, IMPORTS):
+        sweep(home.work(name), prefix)
 
 
 def endpoint_of(tools: Tools, source: Source) -> Endpoint:

@@ -33,9 +33,10 @@ from pbs.process import start
 from pbs.render import render
 from pbs.text import clean_line
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PORT_SECONDS = 3.0
+LOOKING_SECONDS = 0.5
 # What its configuration takes for something else, however it is written.
 NOT_FOR_SUPERVISOR = re.compile(r"[%\[\x00-\x1f\x7f]|\s[;#]")
 
@@ -72,6 +73,9 @@ def ready_to_start(home: Home, config: Config) -> None:
     folder = home.etc / "supervisord.d"
     for path in folder.glob("*.conf"):
         path.unlink()
+    # What a killed service was just writing.
+    for torn in (path for where in (folder, home.etc, home.feeds) for path in where.glob(".*.tmp")):
+        torn.unlink(missing_ok=True)
     ledger = open_ledger(home.ledger)
     supervisor = Supervisor(home.supervisor_socket, folder)
     clock = SystemClock()
@@ -131,11 +135,7 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
         PbsError: it cannot start; nothing is left running.
     """
     home, config = prepare(root)
-    lock = FileLock(home.locks / "serve.lock")
-    if not lock.acquire():
-        raise HomeError(
-            f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
-        )
+    lock = _alone(home)
     ready_to_start(home, config)
     command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(home.etc / "supervisord.conf")]
     log = os.open(home.log / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -156,6 +156,20 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
     finally:
         _end(child)
         lock.release()
+
+
+def _alone(home: Home) -> FileLock:
+    """The lock of the service. Whoever only looks whether it runs holds it for a moment."""
+    lock = FileLock(home.locks / "serve.lock")
+    clock = SystemClock()
+    deadline = clock.monotonic() + LOOKING_SECONDS
+    while not lock.acquire():
+        if clock.monotonic() > deadline:
+            raise HomeError(
+                f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
+            )
+        pause(0.02)
+    return lock
 
 
 def _pass_on(child: subprocess.Popen[bytes], home: Home) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from pbs.assemble import Tools, endpoint_of, work_of
+from pbs.assemble import Tools, clear_scratch, endpoint_of, work_of
 from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
@@ -145,6 +145,7 @@ class Worker:
                 return Ending(
                     Outcome.FAILED, f"the repository of {run.source} is being maintained", "try again"
                 )
+            await asyncio.to_thread(clear_scratch, self._home, source.name)
             ending = await self._run(source, run, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)

@@ -114,6 +114,11 @@ class Counter(Protocol):
     received: int
     sent: int
 
+    @property
+    def unanswered_seconds(self) -> float:
+        """For how long the endpoint has answered none of the source's connections; 0 where it does."""
+        ...
+
 
 class Line(Protocol):
     """The connection to the source."""

@@ -15,13 +15,14 @@ from pbs.errors import (
     AgentBusy,
     AgentMissing,
     AgentRefused,
+    EndpointError,
     HomeError,
     PbsError,
     TunnelBroken,
 )
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
 from pbs.runs import admission
-from pbs.runs.ports import Event, Talk
+from pbs.runs.ports import Counter, Event, Talk
 from pbs.runs.report import Report, whole_number
 from pbs.runs.work import Work
 from pbs.text import size
@@ -33,6 +34,7 @@ SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
 PING_SECONDS = 30.0
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
+ENDPOINT_SECONDS = 30.0
 # How rest-server, repeated by restic, says that a file cannot be written.
 NO_SPACE = re.compile(r"\(507\)|Insufficient Storage|\(500\)")
 
@@ -88,7 +90,7 @@ async def _transfer(work: Work) -> Event:
             work.journal.write("stage", stage="forward")
             async with line.lend(listen, work.endpoint.socket) as counter:
                 try:
-                    return await _backup(work, talk, listen)
+                    return await _backup(work, talk, listen, counter)
                 finally:
                     work.report.tunnel_bytes = counter.received
 
@@ -164,12 +166,19 @@ def _facts(hello: Event) -> Event:
     }
 
 
-async def _backup(work: Work, talk: Talk, listen: str) -> Event:
+async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Event:
     request = backup_request(work, listen)
     work.journal.write("stage", stage="backup", parent=request["parent"])
     await talk.ask(request)
     async for event in talk.events():
         work.report.take(event)
+        # Supervisord has it back within two seconds, or not at all; restic alone would try for a quarter of an hour.
+        if counter.unanswered_seconds > ENDPOINT_SECONDS:
+            raise EndpointError(
+                f"the endpoint of {work.source.name} died during the transfer and did not come back within "
+                f"{ENDPOINT_SECONDS:g} s",
+                f"look at var/log/endpoint-{work.source.name}.log",
+            )
     assert talk.end is not None  # noqa: S101 - events() ends with it or raises
     return talk.end
 

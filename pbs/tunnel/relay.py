@@ -24,6 +24,13 @@ class Relay:
     sent: int = 0
     refused: int = 0
     _open: set[FarSide] = field(default_factory=set)
+    _unanswered_since: float | None = None
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """For how long the endpoint has answered none of the connections that the source tried; 0 where it does."""
+        now = asyncio.get_running_loop().time()
+        return now - self._unanswered_since if self._unanswered_since is not None else 0.0
 
     async def accept(self) -> FarSide:
         """Called for each connection that the source opens.
@@ -36,13 +43,17 @@ class Relay:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many connections")
         far = FarSide(self)
         self._open.add(far)
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().create_unix_connection(lambda: far.near, str(self.target))
+            await loop.create_unix_connection(lambda: far.near, str(self.target))
         except OSError as error:
             self._open.discard(far)
+            if self._unanswered_since is None:
+                self._unanswered_since = loop.time()
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_CONNECT_FAILED, "the endpoint does not answer"
             ) from error
+        self._unanswered_since = None
         return far
 
     def gone(self, far: FarSide) -> None:

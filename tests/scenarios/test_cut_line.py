@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ import pytest
 from aftermath import PATIENCE, Stand, is_dead, random_file, stand
 from stage import eventually
 
+from pbs.files import lock_folder
 from pbs.model import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -62,7 +64,7 @@ def left_over(path: Path) -> None:
 
 
 def test_sockets_of_the_dead_stop_nobody(place: Stand) -> None:
-    """F4, F6: dead sockets wherever one of ours may lie are replaced or removed; what is alive, or no socket, stays."""
+    """F4, F6: dead sockets and folders of ours are replaced or removed; what is alive, or not of that kind, stays."""
     place.pbs.stop()
     home = place.home
     for path in (home.supervisor_socket, home.controller_socket, home.endpoint_socket("web")):
@@ -73,6 +75,13 @@ def test_sockets_of_the_dead_stop_nobody(place: Stand) -> None:
     dead = [place.source.sockets / f"{number:012x}.sock" for number in range(5)]
     for path in dead:
         left_over(path)
+    work = home.work("web")
+    work.mkdir(exist_ok=True)
+    for name in ("view-01234567", "view-89abcdef", "import-01234567"):
+        (work / name).mkdir()
+        (work / name / "much").write_text("of a killed process")
+    (home.feeds / ".web.xml.01234567.tmp").write_text("torn")
+    held = lock_folder(work / "view-89abcdef")
     alive, plain = place.source.sockets / "alive.sock", place.source.sockets / "plain.sock"
     plain.write_text("not a socket")
     with socket.socket(socket.AF_UNIX) as other:
@@ -84,6 +93,10 @@ def test_sockets_of_the_dead_stop_nobody(place: Stand) -> None:
         assert [path for path in dead if path.exists()] == []
         assert alive.exists()
     assert plain.read_text() == "not a socket"
+    assert ["view-89abcdef"] == [path.name for path in work.iterdir()]
+    assert list(home.feeds.glob(".*")) == []
+    assert held is not None
+    os.close(held)
 
 
 def test_what_is_no_socket_is_named(place: Stand) -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aftermath import PATIENCE, Stand, random_file, stand
 from stage import SourceHost, eventually, processes
 
 from pbs.endpoint import Supervisor
+from pbs.files import FileLock
 from pbs.model import Outcome, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -61,6 +63,27 @@ def test_killed_in_the_middle_of_a_transfer(place: Stand, victim: str) -> None:
     place.next_pull()
     place.nothing_left()
     place.whole()
+
+
+def test_an_endpoint_that_does_not_come_back_ends_the_run(place: Stand) -> None:
+    """F3: where the killed endpoint cannot start again, the run says so long before restic gives up; then all is well."""
+    random_file(place.source.data / "big", 14 << 20)
+    lock = FileLock(place.home.locks / "web.endpoint.lock")
+    with ThreadPoolExecutor() as threads, place.pulling() as (process, run):
+        eventually(place.transferring, PATIENCE, "the transfer")
+        # Whoever waits for it has it before the next rest-server asks.
+        held = threads.submit(lock.acquire, wait=True)
+        place.kill("endpoint")
+        assert held.result(PATIENCE)
+        since = time.monotonic()
+        assert process.wait(PATIENCE) == 1
+        assert time.monotonic() - since < PATIENCE
+    lock.release()
+    assert "did not come back" in (place.run(run.id).message or "")
+    eventually(place.source_is_quiet, 15, "the end of restic on the source")
+    place.next_pull()
+    eventually(place.serving, PATIENCE, "the service")
+    place.nothing_left()
 
 
 def test_an_endpoint_on_demand_outlives_no_run(place: Stand, request: pytest.FixtureRequest) -> None:

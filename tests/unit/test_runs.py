@@ -64,6 +64,7 @@ class Tools:
     arrives: dict[str, Snapshot] = field(default_factory=lambda: {ID: GOOD})
     fails: dict[str, BaseException] = field(default_factory=dict)
     legacy_there: bool = False
+    unanswered_seconds: float = 0.0
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
     key = "k"
@@ -153,7 +154,7 @@ class Tools:
     @asynccontextmanager
     async def lend(self, listen: str, target: Path) -> AsyncIterator[Any]:
         self._step("lend")
-        yield SimpleNamespace(received=77, sent=5)
+        yield SimpleNamespace(received=77, sent=5, unanswered_seconds=self.unanswered_seconds)
 
 
 class _Talk:
@@ -338,6 +339,17 @@ def test_what_goes_wrong_with_the_door_hides_no_cause() -> None:
     ending = played(tools)
     assert "nobody answers" in ending.message
     assert "locks" not in tools.steps[tools.steps.index("shut") :]
+
+
+def test_an_endpoint_that_does_not_come_back_ends_the_run() -> None:
+    """F3: restic would try for a quarter of an hour; the run ends before, and says what is wrong."""
+    says = [{"event": "progress", "bytes": 1}] * 3
+    ending = played(Tools(says=says, unanswered_seconds=29.0))
+    assert ending.outcome is Outcome.OK
+    ending = played(Tools(says=says, unanswered_seconds=31.0))
+    assert ending.outcome is Outcome.FAILED
+    assert "did not come back" in ending.message
+    assert ending.hint
 
 
 def test_a_run_that_takes_too_long_fails_with_its_deadline() -> None:
