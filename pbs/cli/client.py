@@ -8,9 +8,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from pbs.clock import SystemClock, pause
 from pbs.errors import HomeError, NotFound, PbsError, ServiceDown, UsageError
 
 TIMEOUT_SECONDS = 60.0
+RESTART_SECONDS = 20.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -34,11 +36,35 @@ class Service:
         """Ask for something."""
         return self._ask("GET", path, None)
 
+    def get_now(self, path: str) -> Any:
+        """Ask for something; a controller that is just being restarted counts as one that is not there."""
+        return self._ask("GET", path, None, patience=0.0)
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask for something to be done."""
         return self._ask("POST", path, json.dumps(body).encode())
 
-    def _ask(self, method: str, path: str, body: bytes | None) -> Any:
+    def _connected(self, patience: float) -> _UnixConnection:
+        """A connection. Where supervisord lives, a controller that died is back within seconds."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + patience
+        while True:
+            connection = _UnixConnection(self._path)
+            try:
+                connection.connect()
+            except (ConnectionRefusedError, FileNotFoundError):
+                connection.close()
+                if clock.monotonic() > deadline or not self._supervised():
+                    raise
+                pause(0.1)
+            else:
+                return connection
+
+    def _supervised(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._path.with_name("supervisor.sock"))) == 0
+
+    def _ask(self, method: str, path: str, body: bytes | None, *, patience: float = RESTART_SECONDS) -> Any:
         """One exchange.
 
         Raises:
@@ -46,8 +72,9 @@ class Service:
             HomeError: the socket belongs to somebody else.
             PbsError: the service says no; with its own words.
         """
-        connection = _UnixConnection(self._path)
+        connection: _UnixConnection | None = None
         try:
+            connection = self._connected(patience)
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             answer = connection.getresponse()
             data = json.loads(answer.read())
@@ -61,11 +88,17 @@ class Service:
                 "see whether this machine is overloaded; `pbs status` and var/log/controller.log tell more",
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if self._supervised():
+                raise ServiceDown(
+                    "the service runs, but its controller does not answer",
+                    "`pbs status` shows its programs; look at var/log/controller.log",
+                ) from error
             raise ServiceDown(
                 "the service is not running in this home", "start it with `pbs serve`"
             ) from error
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
         if answer.status >= 400:
             raise _refusal(data)
         return data

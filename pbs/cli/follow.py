@@ -59,7 +59,7 @@ def follow(service: Service, run: dict[str, Any], home: Home) -> dict[str, Any]:
             if ended or now - asked >= ASK_SECONDS:
                 asked = now
                 try:
-                    current: dict[str, Any] = service.get(f"/api/v1/runs/{run['id']}")
+                    current: dict[str, Any] = service.get_now(f"/api/v1/runs/{run['id']}")
                 except ServiceDown:
                     current = _without_service(home, run["id"])
                     if current["state"] != "ended" and now - answered > PATIENCE_SECONDS:

@@ -58,6 +58,7 @@ class Talk:
 
         Raises:
             AgentMissing, AgentRefused: what answers is not the agent, or one that ends at once.
+            TunnelBroken: it was killed, or the connection lost, before it said a word.
         """
         self._tasks.append(asyncio.create_task(self._listen_to_complaints(), name="agent stderr"))
         try:
@@ -74,7 +75,12 @@ class Talk:
         event = _parse(first) if first is not None else None
         if event is None or event.get("event") != "hello":
             await self._leave()
-            raise _at_once(event) if event is not None and event["event"] == "end" else self._no_agent(first)
+            if event is not None and event["event"] == "end":
+                raise _at_once(event)
+            if first is None and self._process.exit_status in (None, -1):
+                # Nobody said how it ended: this is no matter of a missing agent.
+                raise TunnelBroken(await self._cut_short(), "the next run sends what is missing")
+            raise self._no_agent(first)
         self.hello = event
         return self
 

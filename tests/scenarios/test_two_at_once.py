@@ -96,6 +96,12 @@ def test_a_home_is_served_once(place: Stand) -> None:
     assert place.run(run.id).outcome is Outcome.OK
 
 
+def test_a_controller_that_is_just_away_is_waited_for(place: Stand) -> None:
+    """F1: a verb that meets a killed controller waits the moment until it is back, instead of calling the service down."""
+    place.kill("controller")
+    assert place.pbs.pull()["outcome"] == "ok"
+
+
 def test_who_stops_watching_stops_nothing(place: Stand) -> None:
     """Ctrl-C on `pbs pull` leaves the run going on, and says so."""
     with place.pulling() as (process, run):
