@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from pbs import repository
 from pbs.assemble import KnownRepository, Tools
@@ -18,7 +19,7 @@ from pbs.clock import SystemClock
 from pbs.config import load
 from pbs.endpoint import Supervisor
 from pbs.endpoint.door import rest_server
-from pbs.errors import PbsError
+from pbs.errors import PbsError, TunnelError
 from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.model import Source
@@ -160,36 +161,63 @@ async def _repository(home: Home, source: Source, tools: Tools) -> Finding:
 
 
 async def _words(source: Source, line: Connection) -> list[Finding]:
-    async with await line.say("ping") as talk:
-        async for _ in talk.events(within=WORD_SECONDS):
-            pass
-    end = talk.end or {}
-    if end.get("outcome") != "ok":
-        message = clean_line(str(end.get("message")), 300)
-        return [Finding("ping", "broken", f"the agent says: {message}", "correct that on the source")]
-    hello = talk.hello
-    about = clean_line(f"agent {hello.get('agent')}, restic {hello.get('restic')}", 100)
-    findings = [Finding("ping", "ok", about)]
-    if hello.get("profile") != source.name:
-        findings.append(
-            Finding(
-                "profile", "warning", clean_line(f"the agent answers for the profile {hello.get('profile')}", 200),
-                f"the line for this source ends in --profile {source.name}; of two lines with one key the first one wins",
-            )
-        )  # fmt: skip
-    async with await line.say("clear") as talk:
-        async for _ in talk.events(within=WORD_SECONDS):
-            pass
-    cleared = (talk.end or {}).get("outcome") == "ok"
+    """What must work, and, whatever works, all that must not."""
+    findings, folder = await _agent(source, line)
+    root = source.address.user == "root"
+    try:
+        if folder is not None:
+            lent = socket_path(folder)
+            # What is lent here leads nowhere, so nothing of ours can be reached while the lock is tried.
+            async with line.lend(lent, Path("/nonexistent") / secrets.token_hex(8)):
+                findings.append(Finding("forward", "ok", "a socket can be lent"))
+                return findings + await forbidden(line, source.address, lent, root)
+    except TunnelError as error:
+        findings.append(Finding("forward", "broken", error.message, error.hint))
+    return findings + await forbidden(line, source.address, None, root)
+
+
+async def _agent(source: Source, line: Connection) -> tuple[list[Finding], str | None]:
+    """What the agent says to its harmless words, and its socket folder where it can work."""
+    try:
+        hello, end = await _said(line, "ping")
+        if end.get("outcome") != "ok":
+            said = f"the agent says: {_text(end.get('message'))}"
+            return [Finding("ping", "broken", said, "correct that on the source")], None
+        about = f"agent {_text(hello.get('agent'))}, restic {_text(hello.get('restic'))}"
+        findings = [Finding("ping", "ok", about)]
+        if hello.get("profile") != source.name:
+            findings.append(
+                Finding(
+                    "profile", "warning", f"the agent answers for the profile {_text(hello.get('profile'))}",
+                    f"the line for this source ends in --profile {source.name}; of two lines with one key the first wins",
+                )
+            )  # fmt: skip
+        _, end = await _said(line, "clear")
+    except TunnelError as error:
+        return [Finding(error.code, "broken", error.message, error.hint)], None
+    said = _text(end.get("message"))
+    cleared = end.get("outcome") == "ok"
     findings.append(
-        Finding("clear", "ok" if cleared else "broken", clean_line(str((talk.end or {}).get("message")), 100))
+        Finding(
+            "clear",
+            "ok" if cleared else "broken",
+            said,
+            None if cleared else "look at the agent's socket folder there",
+        )
     )
-    lent = socket_path(str(hello.get("socket_folder")))
-    # What is lent here leads nowhere, so nothing of ours can be reached while the lock is tried.
-    async with line.lend(lent, Path("/nonexistent") / secrets.token_hex(8)):
-        findings.append(Finding("forward", "ok", "a socket can be lent"))
-        findings += await forbidden(line, source.address, lent, source.address.user == "root")
-    return findings
+    folder = hello.get("socket_folder")
+    return findings, folder if isinstance(folder, str) else None
+
+
+async def _said(line: Connection, word: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    async with await line.say(word) as talk:
+        async for _ in talk.events(within=WORD_SECONDS):
+            pass
+    return talk.hello, talk.end or {}
+
+
+def _text(value: object) -> str:
+    return clean_line(value, 300) if isinstance(value, str) else "nothing that makes sense"
 
 
 def standing(findings: list[Finding]) -> str:

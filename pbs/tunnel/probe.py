@@ -33,13 +33,13 @@ class Finding:
     advice: str | None = None
 
 
-async def forbidden(connection: Connection, address: Address, lent: str, root: bool) -> list[Finding]:
+async def forbidden(connection: Connection, address: Address, lent: str | None, root: bool) -> list[Finding]:
     """Try everything that must be refused.
 
     Args:
         connection: A connection over which `lent` is being forwarded.
         address: Where the source answers; its own SSH port is what a TCP forward is tried with.
-        lent: The path on the source of a socket that certainly answers.
+        lent: The path on the source of a socket that certainly answers; None where nothing could be lent.
         root: Whether the account is root, which may bind port 1.
     """
     raw = connection.raw
@@ -48,15 +48,16 @@ async def forbidden(connection: Connection, address: Address, lent: str, root: b
         ("command", "another command", lambda: _command(raw)),
         ("tcp-forward-to-source", "a TCP forward into the source", lambda: _tcp_out(raw, address)),
         ("tcp-forward-from-source", "a TCP port opened on the source", lambda: _tcp_in(raw, 0)),
-        ("unix-forward-to-source", "a forward to a unix socket of the source", lambda: _unix_out(raw, lent)),
-        ("pty", "a terminal", lambda: _pty(raw)),
         ("agent-forward", "agent forwarding", lambda: _agent(raw)),
         ("sftp", "sftp", lambda: _sftp(raw)),
     ]
-    findings = [await _attempt(raw, name, what, act) for name, what, act in attempts]
-    if root:
-        findings.append(await _port_one(raw))
-    return findings
+    if lent is not None:
+        what = "a forward to a unix socket of the source"
+        attempts.append(("unix-forward-to-source", what, lambda: _unix_out(raw, lent)))
+    # Last: an sshd that does not run as root ends the whole connection over a terminal.
+    attempts.append(("pty", "a terminal", lambda: _pty(raw)))
+    port_one = [await _port_one(raw)] if root else []
+    return [*[await _attempt(raw, name, what, act) for name, what, act in attempts], *port_one]
 
 
 class _WorkedError(Exception):
