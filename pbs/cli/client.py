@@ -52,9 +52,10 @@ class Service:
             connection = _UnixConnection(self._path)
             try:
                 connection.connect()
-            except (ConnectionRefusedError, FileNotFoundError):
+            except OSError as error:
                 connection.close()
-                if clock.monotonic() > deadline or not self._supervised():
+                passing = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+                if not passing or clock.monotonic() > deadline or not self._supervised():
                     raise
                 pause(0.1)
             else:
@@ -62,7 +63,10 @@ class Service:
 
     def _supervised(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self._path.with_name("supervisor.sock"))) == 0
+            try:
+                return probe.connect_ex(str(self._path.with_name("supervisor.sock"))) == 0
+            except OSError:  # a path that no socket can have: a home that was never served from there
+                return False
 
     def _ask(self, method: str, path: str, body: bytes | None, *, patience: float = RESTART_SECONDS) -> Any:
         """One exchange.
