@@ -155,6 +155,12 @@ class Run:
     hint: str | None = None
     clone: str | None = None
     output: str | None = None
+    due: datetime | None = None
+    not_before: datetime | None = None
+    attempt: int = 1
+    retry_of: str | None = None
+    cancel: datetime | None = None
+    cancelled_by: str | None = None
 
     @property
     def seconds(self) -> float | None:

@@ -32,6 +32,12 @@ def run_view(run: Run) -> dict[str, Any]:
         "warnings": run.warnings,
         "message": run.message,
         "hint": run.hint,
+        "due": stamp(run.due),
+        "not_before": stamp(run.not_before),
+        "attempt": run.attempt,
+        "retry_of": run.retry_of,
+        "cancel": stamp(run.cancel),
+        "cancelled_by": run.cancelled_by,
     }
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0001"
+HEAD = "0002"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -106,7 +106,16 @@ run = Table(
     Column("message", Text),
     Column("hint", Text),
     Column("output", Text),
+    # When it should have begun by its schedule; before when it must not be claimed; which try it is, and of what.
+    Column("due", Moment),
+    Column("not_before", Moment),
+    Column("attempt", Integer, nullable=False, default=1, server_default="1"),
+    Column("retry_of", String(120)),
+    # When, and by whom, it was asked to stop.
+    Column("cancel", Moment),
+    Column("cancelled_by", String(120)),
     Index("run_by_source", "source", "seq"),
+    Index("run_by_outcome", "source", "outcome", "seq"),
     Index("run_by_state", "state", "source"),
     Index("run_by_end", "ended"),
 )
@@ -154,6 +163,40 @@ entry = Table(
     Column("name", String(64), nullable=False),
     Column("detail", Text, nullable=False),
     Index("event_by_source", "source", "name"),
+)
+
+# How far the schedule of a source has been dealt with: every slot up to `seen` became a run, or a missed one.
+slot = Table(
+    "slot",
+    metadata,
+    Column("source", String(63), primary_key=True),
+    Column("schedule", Text, nullable=False),
+    Column("seen", Moment, nullable=False),
+)
+
+# Who may ask over TCP; only a digest of what they know is kept.
+token = Table(
+    "token",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("made", Moment, nullable=False),
+    Column("expires", Moment),
+    Column("used", Moment),
+    Column("removed", Moment),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("made", Moment, nullable=False),
+    Column("seen", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import sys
 import uuid
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -292,6 +295,27 @@ def test_the_steps_make_what_the_tables_say(path: Path) -> None:
     engine.dispose()
 
 
+def test_a_ledger_of_the_first_version_is_brought_forward(path: Path) -> None:
+    """What the first version wrote is there after the upgrade, each run as a first try."""
+    path.unlink()
+    engine = schema.make_engine(path)
+    script = AlembicConfig()
+    script.set_main_option("script_location", str(Path(schema.__file__).parent / "steps"))
+    with schema.writer(engine).begin() as connection:
+        script.attributes["connection"] = connection
+        command.upgrade(script, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO run (id, source, kind, cause, state, outcome, queued, warnings) VALUES "
+            "('r', 'web', 'pull', 'asked', 'ended', 'ok', '2026-01-01T00:00:00.000000Z', 0)"
+        )
+    engine.dispose()
+    assert upgrade(path, path.with_name("lock"))
+    ledger = open_ledger(path)
+    run = ledger.run("r")
+    ledger.close()
+    assert (Outcome.OK, 1, None) == (run.outcome, run.attempt, run.due)
+
+
 def set_version(path: Path, version: str) -> None:
     """Have the ledger say that another version wrote it."""
     with closing(sqlite3.connect(path)) as database:
@@ -311,30 +335,32 @@ def test_another_schema_is_refused_by_all_but_the_upgrade(path: Path) -> None:
     assert before == path.read_bytes()
 
 
+def one_more_step(folder: Path, also: str = "") -> Path:
+    """The steps that there are, and one more that adds a table."""
+    steps = folder / "steps"
+    shutil.copytree(Path(schema.__file__).parent / "steps", steps)
+    (steps / "versions/last.py").write_text(
+        f"from alembic import op\nrevision = '9000'\ndown_revision = '{schema.HEAD}'\n\n"
+        f"def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n{also}"
+    )
+    return steps
+
+
 def test_an_upgrade_keeps_a_copy_and_is_done_once(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the schema changes, the file is copied beside itself; a second upgrade has nothing to do."""
-    steps = tmp_path / "steps"
-    (steps / "versions").mkdir(parents=True)
-    (steps / "env.py").write_text((Path(schema.__file__).parent / "steps/env.py").read_text())
-    first = Path(schema.__file__).parent / "steps/versions/0001_first.py"
-    (steps / "versions/a.py").write_text(first.read_text())
-    (steps / "versions/b.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n\n"
-        "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n"
-    )
-    monkeypatch.setattr("pbs.ledger.upgrade._STEPS", steps)
+    monkeypatch.setattr("pbs.ledger.upgrade._STEPS", one_more_step(tmp_path))
     ledger = open_ledger(path)
     ledger.add_source("web", NOW)
     ledger.close()
     assert upgrade(path, path.with_name("lock"))
     assert not upgrade(path, path.with_name("lock"))
-    with closing(sqlite3.connect(path)) as new, closing(sqlite3.connect(f"{path}.before-0002")) as old:
-        assert [("0002",)] == new.execute("SELECT version_num FROM alembic_version").fetchall()
+    with closing(sqlite3.connect(path)) as new, closing(sqlite3.connect(f"{path}.before-9000")) as old:
+        assert [("9000",)] == new.execute("SELECT version_num FROM alembic_version").fetchall()
         assert [("web",)] == old.execute("SELECT name FROM source").fetchall()
         assert old.execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall() == []
-    assert path.with_name(f"{path.name}.before-0002").stat().st_mode & 0o077 == 0
+    assert path.with_name(f"{path.name}.before-9000").stat().st_mode & 0o077 == 0
     with pytest.raises(SchemaMismatch):
         open_ledger(path)
 
@@ -343,16 +369,7 @@ def test_a_step_that_fails_changes_nothing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upgrade is whole or did not happen."""
-    steps = tmp_path / "steps"
-    (steps / "versions").mkdir(parents=True)
-    (steps / "env.py").write_text((Path(schema.__file__).parent / "steps/env.py").read_text())
-    first = Path(schema.__file__).parent / "steps/versions/0001_first.py"
-    (steps / "versions/a.py").write_text(first.read_text())
-    (steps / "versions/b.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n\n"
-        "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n    op.execute('nonsense')\n"
-    )
-    monkeypatch.setattr("pbs.ledger.upgrade._STEPS", steps)
+    monkeypatch.setattr("pbs.ledger.upgrade._STEPS", one_more_step(tmp_path, "    op.execute('nonsense')\n"))
     with pytest.raises(LedgerError, match="nonsense"):
         upgrade(path, path.with_name("lock"))
     open_ledger(path).close()
