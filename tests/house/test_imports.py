@@ -57,6 +57,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "provision": GROUND | {"assemble", "clock", "files", "home", "ledger", "repository"},
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
+    "carry": GROUND | {"assemble", "files", "runs"},
     "doctor": {"*"},
     "serve": {"*"},
     "controller": {"*"},
