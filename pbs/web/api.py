@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from pydantic import Field
 
-from pbs.errors import NotFound, UsageError
+from pbs import __version__
+from pbs.errors import NotFound
 from pbs.model import Cause, Kind, Outcome
 from pbs.views import receipt_view, run_view, source_view
+from pbs.web import shapes
+from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face
 
 MOST_RUNS = 1000
-ASKABLE = (Kind.PULL, Kind.MIGRATE)
 
 
-def routes() -> list[web.RouteDef]:
-    """The paths below /api/v1, the feeds and the health answer."""
-    return [
-        web.get("/api/v1/sources", sources),
-        web.get("/api/v1/sources/{name}/snapshots", snapshots),
-        web.get("/api/v1/runs", runs),
-        web.post("/api/v1/runs", ask),
-        web.get("/api/v1/runs/{run}", run),
-        web.post("/api/v1/reload", reload),
-        web.get("/feeds/{file}", feed),
-    ]
+class OneSource(Asked):
+    """A source."""
+
+    name: Annotated[str, Field(description="The name of a source.")]
 
 
-async def sources(request: web.Request) -> web.Response:
+class OneRun(Asked):
+    """A run."""
+
+    run: Annotated[str, Field(description="The id of a run.")]
+
+
+class SomeRuns(Asked):
+    """Which runs."""
+
+    source: Annotated[str | None, Field(description="Only runs of this source.")] = None
+    limit: Annotated[Count, Field(description="How many at most.", ge=1, le=MOST_RUNS)] = 100
+
+
+class Wish(Asked):
+    """A run that is wanted."""
+
+    source: Annotated[str, Field(description="The name of a source.")]
+    kind: Annotated[Literal["pull", "migrate"], Field(description="What to do.")] = "pull"
+
+
+class OneFeed(Asked):
+    """A feed."""
+
+    file: Annotated[str, Field(description="NAME.xml for a source, or all.xml.")]
+
+
+@operation("GET", "/api/v1/openapi.json", shapes.Document)
+async def openapi(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
+    """This document."""
+    return web.json_response(document(OPERATIONS, __version__, shapes.Error))
+
+
+@operation("GET", "/api/v1/sources", shapes.Sources)
+async def sources(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """Every configured source and where it stands."""
     face = request.app[FACE]
     return web.json_response({"sources": [_source(face, name) for name in sorted(face.sources)]})
+
+
+@operation("GET", "/api/v1/sources/{name}", shapes.Source)
+async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
+    """One source and where it stands."""
+    face = request.app[FACE]
+    return web.json_response(_source(face, known(face, asked.name)))
 
 
 def _source(face: Face, name: str) -> dict[str, Any]:
@@ -44,63 +80,65 @@ def _source(face: Face, name: str) -> dict[str, Any]:
     )
 
 
-async def snapshots(request: web.Request) -> web.Response:
+@operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)
+async def snapshots(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """The receipts of a source."""
     face = request.app[FACE]
-    name = _known(face, request.match_info["name"])
-    return web.json_response({"snapshots": [receipt_view(each) for each in face.ledger.receipts(name)]})
+    found = face.ledger.receipts(known(face, asked.name))
+    return web.json_response({"snapshots": [receipt_view(each) for each in found]})
 
 
-async def runs(request: web.Request) -> web.Response:
-    """The newest runs, newest first; `source` and `limit` narrow them."""
+@operation("GET", "/api/v1/runs", shapes.Runs)
+async def runs(request: web.Request, asked: SomeRuns) -> web.StreamResponse:
+    """The newest runs, newest first."""
     face = request.app[FACE]
-    wanted = request.query.get("source")
-    limit = request.query.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MOST_RUNS):
-        raise UsageError("`limit` is no number from 1 to 1000", f"leave it out, or give at most {MOST_RUNS}")
-    found = face.ledger.runs(_known(face, wanted) if wanted else None, limit=int(limit))
+    name = known(face, asked.source) if asked.source is not None else None
+    found = face.ledger.runs(name, limit=asked.limit)
     return web.json_response({"runs": [run_view(each) for each in found]})
 
 
-async def run(request: web.Request) -> web.Response:
+@operation("GET", "/api/v1/runs/{run}", shapes.Run)
+async def run(request: web.Request, asked: OneRun) -> web.StreamResponse:
     """One run."""
-    return web.json_response(run_view(request.app[FACE].ledger.run(request.match_info["run"])))
+    return web.json_response(run_view(request.app[FACE].ledger.run(asked.run)))
 
 
-async def ask(request: web.Request) -> web.Response:
-    """Ask for a run: `{"source": NAME, "kind": "pull"}`. Answers with the run that it became or joined."""
+@operation("POST", "/api/v1/runs", shapes.Run, status=202)
+async def ask(request: web.Request, asked: Wish) -> web.StreamResponse:
+    """Ask for a run. Answers with the run that it became or joined."""
     face = request.app[FACE]
-    try:
-        wish = await request.json()
-    except (ValueError, LookupError, RecursionError) as error:  # no JSON, an unknown charset, too deep
-        raise UsageError("the request is no JSON", 'send {"source": NAME, "kind": "pull"}') from error
-    if not isinstance(wish, dict) or not isinstance(wish.get("source"), str):
-        raise UsageError("the request names no source", 'send {"source": NAME, "kind": "pull"}')
-    kind = wish.get("kind", "pull")
-    if not isinstance(kind, str) or kind not in ASKABLE:
-        shown = repr(kind[:40]) if isinstance(kind, str) else "that is no text"
-        raise UsageError(f"no run of the kind {shown} can be asked for", f"one of: {', '.join(ASKABLE)}")
-    name = _known(face, wish["source"])
-    return web.json_response(run_view(face.request(name, Kind(kind), Cause.ASKED)), status=202)
+    made = face.request(known(face, asked.source), Kind(asked.kind), Cause.ASKED)
+    return web.json_response(run_view(made), status=202)
 
 
-async def reload(request: web.Request) -> web.Response:
+@operation("POST", "/api/v1/reload", shapes.Remarks)
+async def reload(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """Take up a changed configuration."""
     return web.json_response({"remarks": await request.app[FACE].reload()})
 
 
-async def feed(request: web.Request) -> web.Response:
-    """The RSS document of one source, or of all."""
+@operation("GET", "/feeds/{file}", Media("application/rss+xml", "An RSS document."))
+async def feed(request: web.Request, asked: OneFeed) -> web.StreamResponse:
+    """The feed of one source, or of all."""
     face = request.app[FACE]
-    name, dot, kind = request.match_info["file"].rpartition(".")
+    name, dot, kind = asked.file.rpartition(".")
     if not dot or kind != "xml":
         raise NotFound("there is no such feed", "/feeds/NAME.xml and /feeds/all.xml are there")
     if name != "all":
-        _known(face, name)
+        known(face, name)
     return web.Response(body=face.feed(name), content_type="application/rss+xml", charset="utf-8")
 
 
-def _known(face: Face, name: str) -> str:
+def known(face: Face, name: str) -> str:
+    """The name of a configured source.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
     if name not in face.sources:
         raise NotFound(f"there is no source {name[:80]!r}", "`pbs source list` names them")
     return name
+
+
+# Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
+OPERATIONS = (openapi, sources, source, snapshots, runs, run, ask, reload, feed)

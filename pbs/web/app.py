@@ -19,6 +19,7 @@ from pbs.home import Home, operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, pages
+from pbs.web.declare import routes_of
 from pbs.web.face import FACE, Face
 
 BODY_LIMIT = 1 << 16
@@ -95,7 +96,7 @@ def make_app(face: Face, *middlewares: Middleware) -> web.Application:
         client_max_size=BODY_LIMIT, middlewares=[one_error_shape, no_cross_site, *middlewares]
     )
     app[FACE] = face
-    app.add_routes([*api.routes(), *pages.routes()])
+    app.add_routes([*routes_of(api.OPERATIONS), *pages.routes()])
     return app
 
 

@@ -76,7 +76,7 @@ DOORS: dict[str, set[str]] = {
     "jinja2": {"render"},
     "feedgen": {"feed"},
     "lxml": set(),
-    "pydantic": {"config"},
+    "pydantic": {"config", "web"},
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"repository"},

@@ -107,7 +107,7 @@ def test_what_changes_something_takes_a_post_of_this_site(home: Pbs, bearer: str
         answer = http(home, method, path)
         shaped(answer, 405)
         assert answer[1]["allow"]
-    assert [] == json.loads(http(home, "GET", f"/api/v1/runs?source={name}&kind=pull")[2])["runs"]
+    assert [] == json.loads(http(home, "GET", f"/api/v1/runs?source={name}")[2])["runs"]
     own = {
         "Origin": f"http://127.0.0.1:{home.port}",
         "Sec-Fetch-Site": "same-origin",
@@ -132,7 +132,13 @@ def test_a_wish_that_makes_no_sense_is_refused(home: Pbs, source: SourceHost) ->
         wish = json.dumps({"source": name, "kind": kind}).encode()
         shaped(http(home, "POST", "/api/v1/runs", wish), 400, "usage")
     shaped(http(home, "POST", "/api/v1/runs", b'{"source":"' + b"x" * (1 << 20) + b'"}'), 413)
-    for nobody in ("nobody", "", "../x", "\ud800", "x" * 5000, "a\nb\x1b[31m"):
+    shaped(http(home, "POST", "/api/v1/runs", b'{"source":"\\ud800"}'), 400, "usage")
+    shaped(
+        http(home, "POST", "/api/v1/runs", json.dumps({"source": name, "knid": "pull"}).encode()),
+        400,
+        "usage",
+    )
+    for nobody in ("nobody", "", "../x", "x" * 5000, "a\nb\x1b[31m"):
         shaped(http(home, "POST", "/api/v1/runs", json.dumps({"source": nobody}).encode()), 404, "not_found")
     for query in (
         "limit=0",

@@ -1,0 +1,145 @@
+"""What the API answers, as the OpenAPI document tells it. The answers themselves are made by `pbs.views`; a test compares them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from pbs.model import Cause, Kind, Outcome, ReceiptState, RunState, Verified
+
+Bytes = Annotated[int, Field(ge=0)]
+SnapshotId = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Refusal(BaseModel):
+    """What failed, in one sentence, and what to do about it."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+class Error(BaseModel):
+    """The one shape of every refusal."""
+
+    error: Refusal
+
+
+class Document(BaseModel):
+    """An OpenAPI document."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+
+
+class Run(BaseModel):
+    """One piece of work on one source."""
+
+    id: str
+    source: str
+    clone: str | None
+    kind: Kind
+    cause: Cause
+    state: RunState
+    outcome: Outcome | None
+    queued: datetime
+    started: datetime | None
+    ended: datetime | None
+    seconds: float | None
+    snapshot: SnapshotId | None
+    files: int | None
+    bytes: Bytes | None
+    added_bytes: Bytes | None
+    stored_bytes: Bytes | None
+    tunnel_bytes: Bytes | None
+    warnings: int
+    message: str | None
+    hint: str | None
+    due: datetime | None
+    not_before: datetime | None
+    attempt: int
+    retry_of: str | None
+    cancel: datetime | None
+    cancelled_by: str | None
+
+
+class Runs(BaseModel):
+    """Runs, newest first."""
+
+    runs: list[Run]
+
+
+class Snapshot(BaseModel):
+    """The receipt of one snapshot, as it was received here."""
+
+    id: SnapshotId
+    source: str
+    run: str
+    received: datetime
+    time: datetime
+    claimed: datetime | None
+    state: ReceiptState
+    outcome: Outcome
+    complete: bool
+    verified: Verified
+    paths: list[str]
+    files: int | None
+    bytes: Bytes | None
+    added_bytes: Bytes | None
+    kept_by: list[str]
+    pinned: bool
+    reason: str | None
+
+
+class Snapshots(BaseModel):
+    """Receipts, oldest first."""
+
+    snapshots: list[Snapshot]
+
+
+class Source(BaseModel):
+    """One thing that is backed up, and where it stands."""
+
+    name: str
+    host: str
+    port: int
+    user: str
+    state: str
+    schedule: str
+    next: datetime | None
+    last_run: Run | None
+    last_ok: datetime | None
+    snapshots: int
+    repository_bytes: Bytes | None
+    promises_broken: int | None
+
+
+class Sources(BaseModel):
+    """Every configured source."""
+
+    sources: list[Source]
+
+
+class Remarks(BaseModel):
+    """What could not be settled, one sentence each."""
+
+    remarks: list[str]
+
+
+class Version(BaseModel):
+    """Which program answers, and as whom it knows whoever asks."""
+
+    version: str
+    name: str
+    role: str
+
+
+class Log(BaseModel):
+    """Events of a run's log, oldest first; `next` is where to go on, null where the log ends for now."""
+
+    events: list[dict[str, Any]]
+    next: int | None
