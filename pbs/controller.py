@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from pbs.assemble import Tools, endpoint_of
+from pbs.care import Care
 from pbs.clock import SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
@@ -90,6 +91,7 @@ class Controller:
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         bell = Bell(self._wakes, "controller")
         stop = asyncio.create_task(stopping.wait(), name="stop")
+        care = Care(self.home, self.ledger, self.clock)
         async with serve(self, self.home, self.config.server):
             await self._tick()
             for remark in await self._settle():
@@ -97,9 +99,11 @@ class Controller:
             self._all_stale()
             while not stop.done():
                 await self._tick()
+                await care.turn(self.config.server)
                 waiting = asyncio.create_task(bell.wait(TICK_SECONDS), name="bell")
                 await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
+            await care.end()
         bell.close()
         self.ledger.close()
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import sqlite3
-from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pbs import repository
+from pbs import repository, servercopy
 from pbs.assemble import KnownRepository, Tools
 from pbs.clock import SystemClock
 from pbs.config import load
@@ -21,16 +20,18 @@ from pbs.endpoint import Supervisor
 from pbs.endpoint.door import rest_server
 from pbs.errors import PbsError, TunnelError
 from pbs.home import Home
+from pbs.ledger import files as ledger_file
 from pbs.ledger import open_ledger
 from pbs.model import Source
 from pbs.process import find_tool, run
 from pbs.runs.pull import socket_path
-from pbs.text import clean_line, size
+from pbs.text import clean_line, duration, size
 from pbs.tunnel import Connection, connect
 from pbs.tunnel.probe import Finding, forbidden
 
 WORD_SECONDS = 30.0
 LEAST_FREE_BYTES = 1 << 30
+OLD_COPY = timedelta(hours=30)
 REST_SERVER_MINIMUM = (0, 13)
 
 
@@ -50,7 +51,7 @@ async def look_at_server(home: Home) -> list[Finding]:
         findings.append(
             Finding("configuration", "broken", error.message, "`pbs config check` lists the faults")
         )
-    findings += [_ledger(home), _service(home)]
+    findings += [_ledger(home), _copy(home), _service(home)]
     return findings
 
 
@@ -111,16 +112,46 @@ def _space(home: Home) -> Finding:
 def _ledger(home: Home) -> Finding:
     try:
         open_ledger(home.ledger, lasting=True).close()
-        with closing(sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True)) as database:
-            answer = database.execute("PRAGMA quick_check").fetchone()[0]
+        found = ledger_file.faults(home.ledger)
+        mode = ledger_file.journal_mode(home.ledger) if not found else "wal"
     except PbsError as error:
         return Finding("ledger", "broken", error.message, error.hint)
-    except sqlite3.Error as error:
-        return Finding("ledger", "broken", str(error), "restore its copy")
-    state = "ok" if answer == "ok" else "broken"
-    return Finding(
-        "ledger", state, clean_line(str(answer), 200), None if state == "ok" else "restore its copy"
-    )
+    if found:
+        said = clean_line("; ".join(found), 300)
+        return Finding("ledger", "broken", said, "`pbs stop`, then `pbs ledger rebuild`")
+    if mode != "wal":
+        return Finding(
+            "ledger", "warning", f"its journal mode is {mode}, not wal", "is it on a network file system?"
+        )
+    return Finding("ledger", "ok", f"every page and row is sound, {size(home.ledger.stat().st_size)}")
+
+
+def _copy(home: Home) -> Finding:
+    """Whether a lost server could be made anew, and from how old a state."""
+    name = "copy of the server"
+    try:
+        ledger = open_ledger(home.ledger, lasting=True)
+        last, shown = servercopy.newest(ledger), ledger.upkeep.last_noted("recovery-shown")
+        servercopy.recovery_key(home)
+    except PbsError as error:
+        return Finding(name, "warning", error.message, error.hint)
+    if last is None or not home.server_copy.exists():
+        return Finding(
+            name,
+            "warning",
+            "there is none yet",
+            "the service makes one soon after its start; `pbs copy make` now",
+        )
+    age = SystemClock().now() - last
+    said = f"{duration(age.total_seconds())} old"
+    if age > OLD_COPY:
+        return Finding(name, "warning", said, "var/log/controller.log says why; `pbs copy make` tries it now")
+    if shown is None:
+        return Finding(
+            name, "warning", f"{said}; nobody has printed yet what opens it",
+            "`pbs key recovery` prints it: keep that sheet away from this server",
+        )  # fmt: skip
+    return Finding(name, "ok", said)
 
 
 def _service(home: Home) -> Finding:

@@ -124,6 +124,16 @@ class Home:
         """The repository password of a source."""
         return self.keys / f"{name}.key"
 
+    @property
+    def recovery_key(self) -> Path:
+        """What opens the copy of the server. No source's key has this name: theirs end in `.key`."""
+        return self.keys / "server.recovery"
+
+    @property
+    def server_copy(self) -> Path:
+        """The copies of ledger, keys and configuration: no source has a name with a dot, and no endpoint serves it."""
+        return self.backups / ".server.restic"
+
     def run_log(self, name: str, run: str) -> Path:
         """Everything that one run did, one JSON object a line."""
         return self.log / "runs" / name / f"{run}.jsonl"

@@ -14,6 +14,8 @@ from pbs.files import append_line, explained
 from pbs.model import Run
 
 SIZE_LIMIT = 64 << 20
+# Few, and what a lost ledger is rebuilt from: a source that talks without end must not keep them out.
+ALWAYS = frozenset({"admitted", "quarantined", "ended"})
 
 
 class FileJournal:
@@ -32,7 +34,7 @@ class FileJournal:
             {"time": stamp(self._clock.now()), "event": event, **fields}, ensure_ascii=True
         ).encode()
         self._written += len(line)
-        if self._written < SIZE_LIMIT:
+        if self._written < SIZE_LIMIT or event in ALWAYS:
             with contextlib.suppress(OSError):
                 append_line(self._path, line)
 

@@ -110,6 +110,15 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLogs:
+    """How long logs of runs are kept: days, number for each source, bytes of all together."""
+
+    days: int = 400
+    count: int = 2000
+    size: int = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What concerns the server as a whole. `listen` is host and port, None for the socket alone."""
 
@@ -119,6 +128,9 @@ class ServerSettings:
     max_runs: int = 4
     run_dir: str = "var/run"
     open: tuple[str, ...] = ()
+    copies: str = "daily"
+    run_logs: RunLogs = field(default_factory=RunLogs)
+    log_format: str = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,15 @@ def log(
 
     home: Home = context.obj
     path = find_log(home.log / "runs", run)
-    follower = Follower(path) if path is not None else Follower(_newest_log(home, run))
+    if path is None:
+        path, kept = _log_in_ledger(home, run)
+        if kept:
+            if as_json:
+                document({"events": kept})
+            else:
+                print("\n".join(filter(None, map(line_of, kept))))
+            return
+    follower = Follower(path)
     events = []
     while True:
         ended = False
@@ -157,14 +165,25 @@ def _over(home: Home, run_id: str) -> bool:
     return open_ledger(home.ledger).run(run_id).state == "ended"
 
 
-def _newest_log(home: Home, name: str) -> Any:
+def _log_in_ledger(home: Home, name: str) -> tuple[Any, list[dict[str, Any]]]:
+    """Where the log of a run lies that is named by its id or source; where it is gone, what the ledger keeps of it."""
+    from pbs.clock import stamp
     from pbs.journal import log_of
     from pbs.ledger import open_ledger
 
     ledger = open_ledger(home.ledger)
     found = ledger.runs(None if name == "latest" else name, limit=1)
-    if not found:
+    try:
+        known = found[0] if found else ledger.run(name)
+    except NotFound as error:
         raise NotFound(
             f"there is no run {name!r} and no run of a source of that name", "`pbs runs` lists them"
-        )
-    return log_of(home.log, found[0])
+        ) from error
+    path, end = log_of(home.log, known), stamp(known.ended)
+    if path.exists() or known.state != "ended":
+        return path, []
+    gone = f"the log of {known.id} is no longer kept; this is what the ledger has of it"
+    texts = [("remark", gone), *(("log", line) for line in (known.output or "").splitlines())]
+    kept: list[dict[str, Any]] = [{"time": end, "event": event, "text": text} for event, text in texts]
+    last = {"outcome": known.outcome, "message": known.message, "hint": known.hint}
+    return path, [*kept, {"time": end, "event": "ended", **last}]

@@ -35,6 +35,7 @@ def init(
     from pbs.config import render_sample
     from pbs.files import write
     from pbs.ledger.upgrade import upgrade
+    from pbs.servercopy import recovery_key
     from pbs.tunnel import make_key, public_key
 
     home = Home.at(folder) if folder is not None else context.obj
@@ -48,12 +49,14 @@ def init(
     if not (home.keys / "admin.token").exists():
         write(home.keys / "admin.token", secrets.token_urlsafe(32).encode() + b"\n")
     make_key(home.keys / "ssh_ed25519", "pbs")
+    recovery_key(home, make=True)
     upgrade(home.ledger, home.locks / "upgrade.lock")
     print(f"home: {home.root}")
     print(f"key:  {public_key(home.keys / 'ssh_ed25519')}")
     print(
         f"next: pbs --home {home.root} serve --detach, then pbs --home {home.root} source add NAME --host HOST"
     )
+    print(f"then: pbs --home {home.root} key recovery prints what makes this server anew; keep it elsewhere")
 
 
 def _holds_something(folder: Path) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pbs.config.fields import CloneFields, DefaultFields, FileFields, LimitFields, ServerFields
+from pbs.config.fields import CloneFields, DefaultFields, FileFields, LimitFields, RunLogFields, ServerFields
 from pbs.config.toml import toml_value
 
 _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`[server]`", ServerFields, "The server as a whole. Only in `pbs.toml`."),
+    ("`run_logs`", RunLogFields, "How long the logs of runs are kept: a table inside `[server]`."),
     (
         "`[source.NAME]` and `[defaults]`",
         DefaultFields,

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pbs.config.fields import CloneFields, DefaultFields, FileFields, LimitFields, ServerFields, SourceFields
+from pbs.config.fields import (
+    CloneFields,
+    DefaultFields,
+    FileFields,
+    LimitFields,
+    RunLogFields,
+    ServerFields,
+    SourceFields,
+)
 from pbs.config.kinds import shown
 from pbs.text import clean_line
 
@@ -70,6 +78,8 @@ def _model_at(table: Location) -> type[BaseModel]:
             return ServerFields
         case ("defaults",):
             return DefaultFields
+        case ("server", "run_logs"):
+            return RunLogFields
         case ("defaults", "limits") | ("source", _, "limits"):
             return LimitFields
         case ("source", _, "clone", _):

@@ -37,6 +37,21 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class RunLogFields(Fields):
+    """How long logs of runs are kept."""
+
+    days: kinds.Days = field(400, "Older logs go.", takes="1 to 36500", examples=(90,))
+    count: kinds.LogCount = field(
+        2000, "So many logs of each source are kept at most.", takes="20 to 1000000", examples=(500,)
+    )
+    size: kinds.LogSize = field(
+        "5GB",
+        "So much may the logs of all runs take together; the oldest go first.",
+        takes="size",
+        examples=("500MB",),
+    )
+
+
 class ServerFields(Fields):
     """The server as a whole."""
 
@@ -71,6 +86,20 @@ class ServerFields(Fields):
         [],
         "What anybody may read over TCP without login. Feeds name sources and show the output of their runs.",
         takes='list of "feeds", "metrics", "health"', examples=(["feeds"],),
+    )  # fmt: skip
+    copies: kinds.Copy = field(
+        "daily", "Whether ledger, keys and configuration are copied, encrypted, to srv/backup/pbs/.server.restic: once a day, "
+        "and soon after a change of keys or configuration. `pbs key recovery` prints what opens the copy.",
+        takes='"daily" or "off"', examples=("off",),
+    )  # fmt: skip
+    run_logs: RunLogFields = field(
+        {}, "How long the logs of runs (var/log/runs) are kept. The 20 newest of each source always stay, and no log goes "
+        "whose run goes on. The ledger keeps what each run was and what it printed.",
+        takes="table", examples=({"days": 90, "count": 500},),
+    )  # fmt: skip
+    log_format: kinds.LogFormat = field(
+        "text", 'How controller and workers write their logs: lines for people, or one JSON object a line ("json").',
+        takes='"text" or "json"', examples=("json",),
     )  # fmt: skip
 
 

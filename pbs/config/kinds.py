@@ -25,6 +25,7 @@ from pbs.text import clean_line, parse_duration, parse_size
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+LEAST_LOGS = 10_000_000
 NAME_RULE = (
     'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
 )
@@ -182,6 +183,13 @@ def _size(value: object) -> int | None:
     return count
 
 
+def _log_size(value: object) -> int:
+    count = _size(value)
+    if count is None or count < LEAST_LOGS:
+        raise ValueError(f'{shown(value)} is too little for logs; write a size of "10MB" or more')
+    return count
+
+
 def _rate(value: object) -> int:
     right = 'write bytes per second, such as "20MB/s" or "512KiB/s"'
     if not isinstance(value, str) or not value.endswith("/s"):
@@ -297,3 +305,8 @@ Agent = Annotated[str, PlainValidator(_choice(("v1",), later="plain")), _words("
 Encryption = Annotated[str, PlainValidator(_choice(("controller", "none"))), _words("controller", "none")]
 Endpoint = Annotated[str, PlainValidator(_choice(("always", "on-demand"))), _words("always", "on-demand")]
 Migrate = Annotated[str, PlainValidator(_choice(("latest", "off"), later="all")), _words("latest", "off")]
+Copy = Annotated[str, PlainValidator(_choice(("daily", "off"))), _words("daily", "off")]
+LogFormat = Annotated[str, PlainValidator(_choice(("text", "json"))), _words("text", "json")]
+Days = Annotated[int, PlainValidator(_whole(1, 36500, "number of days")), _counted(1, 36500)]
+LogCount = Annotated[int, PlainValidator(_whole(20, 1_000_000, "number of logs")), _counted(20, 1_000_000)]
+LogSize = Annotated[int, PlainValidator(_log_size), WithJsonSchema({"type": ["string", "integer"]})]

@@ -15,7 +15,7 @@ from pbs.config.fields import REQUIRED, CloneFields, FileFields, ServerFields, S
 from pbs.config.kinds import NAME_RULE
 from pbs.errors import ConfigError, HomeError, NotFound
 from pbs.home import Home
-from pbs.model import Address, Limits, ServerSettings, Source, valid_name
+from pbs.model import Address, Limits, RunLogs, ServerSettings, Source, valid_name
 from pbs.text import clean_line
 
 BUILT_IN = "built-in"
@@ -196,8 +196,17 @@ def _server(fields: ServerFields, written: Mapping[str, object]) -> ServerSettin
         host, port = fields.listen
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - looked at, not listened on
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    kept = RunLogs(fields.run_logs.days, fields.run_logs.count, fields.run_logs.size)
     return ServerSettings(
-        fields.listen, base_url, fields.workers, fields.max_runs, fields.run_dir, fields.open
+        fields.listen,
+        base_url,
+        fields.workers,
+        fields.max_runs,
+        fields.run_dir,
+        fields.open,
+        fields.copies,
+        kept,
+        fields.log_format,
     )
 
 

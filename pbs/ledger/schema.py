@@ -266,7 +266,7 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
         case "CORRUPT" | "NOTADB":
             return LedgerError(
                 f"the ledger {path} is damaged: {error}",
-                "stop the service, keep this file, and put a copy of the ledger in its place",
+                "`pbs stop`, then `pbs ledger rebuild`: it sets this file aside and makes the ledger anew from all that is left",
             )
         case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
             return LedgerError(

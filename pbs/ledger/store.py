@@ -15,6 +15,7 @@ from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
+from pbs.ledger.upkeep import Upkeep
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
@@ -65,12 +66,13 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 
 
 class Ledger:
-    """Sources, repositories, receipts and events; `queue` holds the life of runs."""
+    """Sources, repositories, receipts and events; `queue` holds the life of runs, `upkeep` the care of the ledger itself."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = writer(engine)
         self.queue = Queue(engine)
+        self.upkeep = Upkeep(engine)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -244,16 +246,16 @@ class Ledger:
     # events
 
     def note(
-        self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
+        self, now: datetime, name: str, detail: dict[str, object], *, about: str | None, by: str | None = None
     ) -> None:
-        """Write down that something happened to a source (`about`), in a run (`by`)."""
+        """Write down that something happened to a source (`about`; None = to the server), in a run (`by`)."""
         with self._writer.begin() as db:
             db.execute(
                 insert(entry).values(time=now, source=about, run=by, name=name, detail=json.dumps(detail))
             )
 
-    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
-        """What was written down under this name about a source, oldest first."""
+    def noted(self, name: str, *, about: str | None) -> list[dict[str, object]]:
+        """What was written down under this name about a source (None = the server), oldest first."""
         with self._engine.connect() as db:
             query = (
                 select(entry.c.detail)

@@ -6,16 +6,15 @@ The only door to Alembic, which costs 45 MB of memory: nothing else may import i
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from pbs.errors import LedgerError, SchemaMismatch
+from pbs.errors import SchemaMismatch
 from pbs.files import PRIVATE_FILE, explained, locked
+from pbs.ledger.files import copy
 from pbs.ledger.schema import make_engine, writer
 from pbs.ledger.store import schema_version
 
@@ -46,7 +45,7 @@ def upgrade(path: Path, lock: Path) -> bool:
                 return False
             if current is not None:
                 _known(script, current)
-                _copy(path, path.with_name(f"{path.name}.before-{head}"))
+                copy(path, path.with_name(f"{path.name}.before-{head}"))
             with writer(engine).begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -61,14 +60,3 @@ def _known(script: ScriptDirectory, revision: str) -> None:
             f"the ledger has schema {revision}, which this version of pbs does not know",
             "it was written by a newer pbs: install that version again",
         )
-
-
-def _copy(path: Path, target: Path) -> None:
-    try:
-        with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-        target.chmod(PRIVATE_FILE)
-    except sqlite3.Error as error:
-        raise LedgerError(
-            f"the ledger could not be copied to {target}: {error}", "nothing was changed"
-        ) from error

@@ -2,6 +2,7 @@
 
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import listing
+from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
 from pbs.repository.messages import DEVICES, Entry
@@ -25,6 +26,7 @@ __all__ = [
     "Entry",
     "Handle",
     "Inventory",
+    "Kept",
     "View",
     "check",
     "clear_junk",
@@ -33,14 +35,18 @@ __all__ = [
     "create",
     "dump",
     "explain",
+    "fetch",
+    "forget",
     "identity",
     "inventory",
+    "kept",
     "listing",
     "open_key",
     "own_key",
     "packs",
     "require",
     "snapshot",
+    "store",
     "tool",
     "version",
     "view",

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from pbs.errors import AdmissionRefused
 from pbs.model import SNAPSHOT_ID, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
+from pbs.runs.evidence import admitted_facts
 from pbs.runs.ports import Inventory
 from pbs.runs.work import Work
 
@@ -124,7 +125,10 @@ async def admit(
             f"the snapshot {arrival.named[:8]} is not the one that this run was to make: {reason}",
             "look at that machine",
         )
-    work.records.add_receipt(replace(_receipt(work, snapshot), outcome=outcome, root=root))
+    receipt = replace(_receipt(work, snapshot), outcome=outcome, root=root)
+    work.records.add_receipt(receipt)
+    # After the fact: what the log calls admitted was, should the ledger be lost.
+    work.journal.write("admitted", **admitted_facts(receipt))
     return snapshot, remarks
 
 

@@ -16,6 +16,8 @@ from pbs.runs.migrate import migrate, wanted
 from pbs.runs.pull import pull
 from pbs.runs.work import Work
 
+# What the last line of a log says besides outcome and words.
+FIGURES = ("snapshot", "files", "bytes", "added_bytes", "stored_bytes", "tunnel_bytes", "warnings")
 ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {Kind.PULL: pull, Kind.MIGRATE: migrate}
 
 
@@ -38,8 +40,14 @@ async def conduct(work: Work) -> Ending:
             warnings=work.report.warnings,
             tunnel_bytes=work.report.tunnel_bytes,
         )
+    figures = {name: getattr(ending, name) for name in FIGURES}
     work.journal.write(
-        "ended", outcome=ending.outcome, message=ending.message, hint=ending.hint, at=stamp(work.clock.now())
+        "ended",
+        outcome=ending.outcome,
+        message=ending.message,
+        hint=ending.hint,
+        at=stamp(work.clock.now()),
+        **figures,
     )
     return ending
 

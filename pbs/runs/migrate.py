@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pbs.model import Ending, Kind, Outcome, Receipt, ReceiptState
 from pbs.runs import admission
+from pbs.runs.evidence import admitted_facts
 from pbs.runs.work import Work
 
 
@@ -48,24 +49,24 @@ async def migrate(work: Work) -> Ending:
     snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
     work.repository.clear_locks()
     snapshot = await work.repository.snapshot(snapshot_id)
-    work.records.add_receipt(
-        Receipt(
-            id=snapshot.id,
-            source=work.source.name,
-            run=work.run.id,
-            received=work.clock.now(),
-            # What we imported ourselves is dated by the increment: the tree was on our own disk.
-            time=moment,
-            claimed=snapshot.claimed,
-            state=ReceiptState.LEGACY,
-            outcome=Outcome.OK,
-            paths=snapshot.paths,
-            files=snapshot.files,
-            bytes=snapshot.bytes,
-            added_bytes=snapshot.added_bytes,
-            root=work.legacy.root(),
-        )
+    receipt = Receipt(
+        id=snapshot.id,
+        source=work.source.name,
+        run=work.run.id,
+        received=work.clock.now(),
+        # What we imported ourselves is dated by the increment: the tree was on our own disk.
+        time=moment,
+        claimed=snapshot.claimed,
+        state=ReceiptState.LEGACY,
+        outcome=Outcome.OK,
+        paths=snapshot.paths,
+        files=snapshot.files,
+        bytes=snapshot.bytes,
+        added_bytes=snapshot.added_bytes,
+        root=work.legacy.root(),
     )
+    work.records.add_receipt(receipt)
+    work.journal.write("admitted", **admitted_facts(receipt))
     return Ending(
         Outcome.PARTIAL if work.report.unreadable else Outcome.OK,
         f"the newest state of the rdiff-backup tree, of {moment:%Y-%m-%d %H:%M:%S} UTC, was imported; "

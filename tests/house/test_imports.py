@@ -56,6 +56,9 @@ ROOMS: dict[str, set[str]] = {
         "tunnel",
     },
     "provision": GROUND | {"assemble", "clock", "files", "home", "ledger", "repository"},
+    "runlogs": GROUND | {"files"},
+    "servercopy": GROUND | {"clock", "files", "home", "ledger", "repository", "scratch"},
+    "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "runs"},
     "doctor": {"*"},
@@ -83,7 +86,7 @@ DOORS: dict[str, set[str]] = {
     "subprocess": {"process", "serve", "demo"},
     "uvloop": {"worker"},
     "fcntl": {"files", "endpoint"},
-    "sqlite3": {"ledger", "doctor"},
+    "sqlite3": {"ledger"},
 }
 # Names that only one module may call: the doors to time, to processes, to writing.
 CALLS: dict[str, set[str]] = {

@@ -1,0 +1,77 @@
+"""The care of the ledger itself: what grew old is made short, and what was lost is written down again.
+
+It never removes a run or a receipt, and never changes what one says but for its long texts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Engine, delete, func, insert, select, update
+
+from pbs.ledger import rows
+from pbs.ledger.schema import entry, run, writer
+from pbs.model import Run
+
+# Of one name about one source.
+MOST_EVENTS = 1000
+SHORT_OUTPUT = 2000
+CUT = "\n[… the rest was let go of with age …]"
+
+
+class Upkeep:
+    """What is done to the ledger now and then, and by a rebuild."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = writer(engine)
+
+    def restore_run(self, value: Run) -> bool:
+        """Write down a run that was found elsewhere; False where the ledger knows it."""
+        with self._writer.begin() as db:
+            if db.execute(select(run.c.seq).where(run.c.id == value.id)).first() is not None:
+                return False
+            db.execute(insert(run).values(**rows.run_values(value)))
+        return True
+
+    def shorten_outputs(self, before: datetime) -> int:
+        """Cut what runs that ended before then printed to its beginning; how many were cut."""
+        long = func.length(run.c.output) > SHORT_OUTPUT + len(CUT)
+        with self._writer.begin() as db:
+            done = db.execute(
+                update(run)
+                .where(run.c.ended < before, long)
+                .values(output=func.substr(run.c.output, 1, SHORT_OUTPUT).concat(CUT))
+            )
+        return done.rowcount
+
+    def drop_old_events(self, most: int = MOST_EVENTS) -> int:
+        """Keep the newest events of each name about each source; how many went."""
+        dropped = 0
+        with self._writer.begin() as db:
+            many = db.execute(
+                select(entry.c.source, entry.c.name)
+                .group_by(entry.c.source, entry.c.name)
+                .having(func.count() > most)
+            ).all()
+            for source, name in many:
+                same = (entry.c.source == source) & (entry.c.name == name)
+                newest = (
+                    select(entry.c.seq).where(same).order_by(entry.c.seq.desc()).offset(most - 1).limit(1)
+                )
+                last = db.execute(newest).scalar_one()
+                dropped += db.execute(delete(entry).where(same, entry.c.seq < last)).rowcount
+        return dropped
+
+    def last_noted(self, name: str, about: str | None = None) -> datetime | None:
+        """When something was last written down under this name."""
+        # By order, not by time: the clock may have been set back since.
+        query = (
+            select(entry.c.time)
+            .where(entry.c.source == about, entry.c.name == name)
+            .order_by(entry.c.seq.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as db:
+            found: datetime | None = db.execute(query).scalar()
+            return found
