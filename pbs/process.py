@@ -180,8 +180,20 @@ async def _watch(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the whole group if it still lives: first politely, then for good."""
+    """End the whole group if it still lives: first politely, then for good; let go of its pipes."""
+    try:
+        await _end_group(process)
+    finally:
+        # Somebody who escaped its group may hold the other ends open: they are nobody's business any more.
+        process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - asyncio offers no other way
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
+        # Whom it left behind while its output was still open. Nobody, and its number is free: rarely somebody else's.
+        if process.stdout is not None and not process.stdout.at_eof():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         return
     for number, grace in ((signal.SIGTERM, KILL_AFTER_SECONDS), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
