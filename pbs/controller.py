@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from pbs.assemble import Tools, endpoint_of
 from pbs.care import Care
-from pbs.clock import SystemClock
+from pbs.clock import Clock, SystemClock
 from pbs.config import Config, load
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
@@ -60,6 +60,11 @@ class Controller:
         run = self.ledger.queue.request(source, kind, cause, self.clock.now())
         ring(self._wakes)
         return run
+
+    @property
+    def time(self) -> Clock:
+        """The time."""
+        return self.clock
 
     @property
     def sources(self) -> Mapping[str, Source]:

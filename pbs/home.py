@@ -14,6 +14,8 @@ from pbs.files import PRIVATE_DIR, explained, write
 SOCKET_PATH_LIMIT = 107
 # supervisord binds SOCKET.PID before it renames it to SOCKET.
 SUPERVISOR_SOCKET_LIMIT = 99
+# Over TCP nothing but its length keeps others from finding it by trying.
+LEAST_TOKEN = 32
 # In run_dir: its process id.
 SUPERVISOR_PID = "supervisord.pid"
 # What else we put there.
@@ -224,7 +226,7 @@ def operator_token(home: Home) -> str:
     """The operator's token.
 
     Raises:
-        HomeError: there is none, or it is empty: that would let everybody in.
+        HomeError: there is none, or it is empty or short: that would let everybody in.
     """
     path = home.keys / "admin.token"
     with explained("read the operator's token (`pbs init` makes a missing one)", path):
@@ -232,6 +234,11 @@ def operator_token(home: Home) -> str:
     if not token:
         raise HomeError(
             f"the operator's token {path} is empty", "remove that file; `pbs init` makes a new one"
+        )
+    if len(token) < LEAST_TOKEN:
+        raise HomeError(
+            f"the operator's token {path} has {len(token)} characters: somebody could guess it",
+            "remove that file; `pbs init` makes a new one",
         )
     return token
 

@@ -242,3 +242,29 @@ class Ending:
     tunnel_bytes: int | None = None
     warnings: int = 0
     output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What lets somebody ask over TCP, without the secret itself. `role` is `viewer` or `operator`."""
+
+    id: str
+    name: str
+    role: str
+    made: datetime
+    expires: datetime | None = None
+    used: datetime | None = None
+    removed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login of a browser. `token` is the id of the token that was typed."""
+
+    digest: str
+    name: str
+    token: str
+    role: str
+    made: datetime
+    seen: datetime
+    expires: datetime

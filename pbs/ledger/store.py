@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
+from pbs.ledger.access import Access
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
 from pbs.ledger.upkeep import Upkeep
@@ -66,12 +67,13 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 
 
 class Ledger:
-    """Sources, repositories, receipts and events; `queue` holds the life of runs, `upkeep` the care of the ledger itself."""
+    """Sources, repositories, receipts, events; `queue` is the life of runs, `access` who may ask, `upkeep` its own care."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = writer(engine)
         self.queue = Queue(engine)
+        self.access = Access(engine)
         self.upkeep = Upkeep(engine)
 
     def close(self) -> None:

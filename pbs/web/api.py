@@ -11,9 +11,10 @@ from pbs import __version__
 from pbs.errors import NotFound
 from pbs.model import Cause, Kind, Outcome
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import shapes
+from pbs.web import audit, shapes
 from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face
+from pbs.web.guard import who_asks
 
 MOST_RUNS = 1000
 
@@ -54,6 +55,13 @@ class OneFeed(Asked):
 async def openapi(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """This document."""
     return web.json_response(document(OPERATIONS, __version__, shapes.Error))
+
+
+@operation("GET", "/api/v1/version", shapes.Version)
+async def version(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
+    """Which program answers, and whom it takes you for."""
+    who = who_asks(request)
+    return web.json_response({"version": __version__, "name": who.name, "role": who.role.name.lower()})
 
 
 @operation("GET", "/api/v1/sources", shapes.Sources)
@@ -141,4 +149,4 @@ def known(face: Face, name: str) -> str:
 
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
-OPERATIONS = (openapi, sources, source, snapshots, runs, run, ask, reload, feed)
+OPERATIONS = (openapi, version, sources, source, snapshots, runs, run, ask, reload, feed, *audit.OPERATIONS)

@@ -1,103 +1,104 @@
-"""Who may ask what: the application, its two listeners, and the checks that stand before every answer.
+"""The application, its two listeners, and the checks that stand before every answer.
 
-On the unix socket whoever can open it may do everything; on TCP it takes the operator's token. It holds no state.
+On the unix socket whoever can open it may do everything; on TCP it takes a token or a login. It holds no state.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from pbs.clock import Clock
 from pbs.errors import HomeError, PbsError
 from pbs.files import explained
 from pbs.home import Home, operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
-from pbs.web import api, pages
-from pbs.web.declare import routes_of
+from pbs.web import api, audit, pages
+from pbs.web.declare import Handler, routes_of
 from pbs.web.face import FACE, Face
+from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp
+from pbs.web.login import DESK, Desk, way_in
 
 BODY_LIMIT = 1 << 16
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "form-action 'self'; base-uri 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Not `no-referrer`: with it browsers hide from us that a form of our own pages is our own.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
 ADVICE = {
-    401: "send it as `Authorization: Bearer TOKEN`; it lies in etc/keys/admin.token",
-    403: "ask from a program, or from a page of this server",
-    404: "see the list of paths in the documentation",
+    401: "send `Authorization: Bearer TOKEN`, or log in at /login; the operator's token lies in etc/keys/admin.token",
+    403: "ask from a program, or from a page of this server, with a token that may do this",
+    404: "see the list of paths in /api/v1/openapi.json",
     405: "nothing that changes state answers to GET, and nothing else to POST",
+    408: "send the whole request at once",
     413: f"send at most {BODY_LIMIT} bytes",
+    429: "wait a minute, then send the right one: `pbs token list` names those that there are",
 }
+PASSED_ON = ("Allow", "Retry-After")
 log = logging.getLogger("pbs.web")
 
 
 @web.middleware
 async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal is JSON of one shape; a fault of ours is logged and says no more than that."""
+    """Every refusal is JSON of one shape, or a page for a browser; a fault of ours is logged and says no more than that."""
+    headers: dict[str, str] = {}
     try:
-        response = await handler(request)
+        return await handler(request)
     except PbsError as error:
-        response = web.json_response(error_view(error), status=error.http_status)
+        problem, status = error, error.http_status
     except web.HTTPException as error:
-        problem = PbsError(error.reason, ADVICE.get(error.status))
+        if error.status == 401 and (way := way_in(request)) is not None:
+            return way
+        problem, status = PbsError(error.reason, ADVICE.get(error.status)), error.status
         problem.code = "http"
-        response = web.json_response(error_view(problem), status=error.status)
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
+        headers = {name: error.headers[name] for name in PASSED_ON if name in error.headers}
     except Exception:
         log.exception("%s %s", request.method, request.path)
-        response = web.json_response(
-            error_view(PbsError("a fault of pbs itself", "see var/log/controller.log")), status=500
-        )
-    response.headers.update(HEADERS)
+        problem, status = PbsError("a fault of pbs itself", "see var/log/controller.log"), 500
+    if "text/html" in request.headers.get("Accept", ""):
+        response = pages.page(request, "error.html.j2", status=status, error=error_view(problem)["error"])
+    else:
+        response = web.json_response(error_view(problem), status=status)
+    response.headers.update(headers)
     return response
 
 
-@web.middleware
-async def no_cross_site(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A page of another site may not change anything here, whatever cookies or network position it has."""
-    if request.method not in ("GET", "HEAD"):
-        origin = request.headers.get("Origin")
-        # SCHEME://HOST[:PORT] or `null`, by its standard: anything else is foreign too.
-        foreign = origin is not None and origin.partition("://")[2] != request.host
-        if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise web.HTTPForbidden(reason="cross-site requests are refused")
-    return await handler(request)
+async def _with_headers(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001
+    """What stands in the head of every answer, also of one that is sent bit by bit."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
-def token_wanted(token: str, unlocked: frozenset[str]) -> Middleware:
-    """The middleware of the TCP listener: the operator's token, except for what the configuration opens."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # From the route that matched, not from what the address looks like.
-        resource = request.match_info.route.resource
-        area = resource.canonical.split("/")[1] if resource is not None else ""
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
-        if area not in unlocked and not right:
-            raise web.HTTPUnauthorized(reason="this needs the operator's token")
-        return await handler(request)
-
-    return check
-
-
-def make_app(face: Face, *middlewares: Middleware) -> web.Application:
+def make_app(face: Face, *middlewares: Middleware, desk: Desk | None = None) -> web.Application:
     """The application for one listener."""
-    app = web.Application(
-        client_max_size=BODY_LIMIT, middlewares=[one_error_shape, no_cross_site, *middlewares]
-    )
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[one_error_shape, *middlewares])
     app[FACE] = face
-    app.add_routes([*routes_of(api.OPERATIONS), *pages.routes()])
+    app[DESK] = desk
+    app.on_response_prepare.append(_with_headers)
+    app.add_routes(routes_of((*api.OPERATIONS, *pages.OPERATIONS)))
     return app
+
+
+def _apps(face: Face, home: Home, server: ServerSettings, clock: Clock) -> list[web.Application]:
+    """What answers on the socket, and what answers on TCP where anything does."""
+    written, own = audit.written(face.ledger.access, clock), of_this_site(server.base_url)
+    apps = [make_app(face, written, on_socket(), own)]
+    if server.listen is not None:
+        keys, failures = Keys(face.ledger.access, clock, operator_token(home)), Failures(clock)
+        desk = Desk(keys, failures, secure=server.base_url.startswith("https://"))
+        admit = on_tcp(keys, failures, frozenset(server.open), desk.cookie)
+        apps.append(make_app(face, written, admit, own, desk=desk))
+    return apps
 
 
 @asynccontextmanager
@@ -107,12 +108,7 @@ async def serve(face: Face, home: Home, server: ServerSettings) -> AsyncIterator
     Raises:
         HomeError: a socket cannot be bound, or there is no token to ask for.
     """
-    runners = [web.AppRunner(make_app(face), access_log=None)]
-    if server.listen is not None:
-        token = operator_token(home)
-        runners.append(
-            web.AppRunner(make_app(face, token_wanted(token, frozenset(server.open))), access_log=None)
-        )
+    runners = [web.AppRunner(app, access_log=None) for app in _apps(face, home, server, face.time)]
     try:
         for runner in runners:
             await runner.setup()

@@ -19,6 +19,7 @@ from pbs.errors import UsageError
 from pbs.text import clean_line
 
 BODY_SECONDS = 30.0
+FORM = "application/x-www-form-urlencoded"
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 PLACES = re.compile(r"\{(\w+)\}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -67,7 +68,7 @@ class Media:
 class Operation:
     """One operation: where it answers, to whom, what it asks, what it answers, and what carries it out.
 
-    `written` = it is written down in the audit (whatever changes something is, in any case).
+    `written` = it is written down in the audit. `form` = what it asks comes from a form of a page, not as JSON.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Operation:
     status: int
     role: Role
     written: bool
+    form: bool
 
     @property
     def name(self) -> str:
@@ -102,7 +104,11 @@ class Operation:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Check what was asked, then carry it out."""
-        return await self.work(request, await asked(self, request))
+        request[ASKED] = found = await asked(self, request)
+        return await self.work(request, found)
+
+
+ASKED: web.RequestKey[Asked] = web.RequestKey("asked")
 
 
 def operation(
@@ -112,17 +118,19 @@ def operation(
     *,
     status: int = 200,
     role: Role | None = None,
-    written: bool = False,
+    written: bool | None = None,
+    form: bool = False,
 ) -> Callable[[Work], Operation]:
     """Make an operation of a function `(request, asked)`; what it asks is the type of its second argument.
 
-    A GET is for viewers and anything else for operators, unless `role` says otherwise.
+    Unless it is said otherwise, a GET is for viewers and not written down, anything else for operators and written down.
     """
 
     def declare(work: Work) -> Operation:
         asks = get_type_hints(work)["asked"]
         needs = role if role is not None else Role.VIEWER if method == "GET" else Role.OPERATOR
-        return Operation(method, path, work, asks, answers, status, needs, written or method != "GET")
+        noted = written if written is not None else method != "GET"
+        return Operation(method, path, work, asks, answers, status, needs, noted, form)
 
     return declare
 
@@ -149,6 +157,8 @@ async def asked(operation: Operation, request: web.Request) -> Asked:
             rest[key] = values[0]
     elif request.query:
         raise UsageError("a POST takes no query", "put it into the JSON body")
+    elif operation.form:
+        rest = {**await form(request)}
     else:
         rest = await _body(request, needed=bool(operation.needed))
     if both := sorted(set(rest) & set(operation.places)):
@@ -161,6 +171,19 @@ async def asked(operation: Operation, request: web.Request) -> Asked:
         return operation.asks.model_validate(given, strict=operation.method == "POST")
     except ValidationError as error:
         raise UsageError(_said(error), "/api/v1/openapi.json tells what is taken here") from error
+
+
+async def form(request: web.Request) -> dict[str, str]:
+    """The fields of a form; another kind of body has none."""
+    if request.content_type != FORM:
+        return {}
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout(reason="the request did not arrive in time") from error
+    except (ValueError, LookupError) as error:  # an unknown charset, or bytes that are none of it
+        raise UsageError("the form cannot be read", "send it as UTF-8") from error
 
 
 async def _body(request: web.Request, *, needed: bool) -> dict[str, object]:

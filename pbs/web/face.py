@@ -7,6 +7,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from pbs.clock import Clock
 from pbs.ledger import Ledger
 from pbs.model import Cause, Kind, Run, Source
 
@@ -15,6 +16,11 @@ class Face(Protocol):
     """The controller as the API sees it."""
 
     ledger: Ledger
+
+    @property
+    def time(self) -> Clock:
+        """The time."""
+        ...
 
     @property
     def sources(self) -> Mapping[str, Source]:

@@ -1,4 +1,4 @@
-"""The pages for people: today the page of one run, which the feed links to. Text from a source is escaped by the template."""
+"""The pages for people: the newest runs, and one run, which the feed links to. Text from a source is escaped by the template."""
 
 from __future__ import annotations
 
@@ -7,26 +7,32 @@ from aiohttp import web
 from pbs.render import render
 from pbs.text import duration, size
 from pbs.views import run_view
+from pbs.web import login
+from pbs.web.api import OneRun
+from pbs.web.declare import Nothing, operation
 from pbs.web.face import FACE
+from pbs.web.guard import who_asks
 
 
-def routes() -> list[web.RouteDef]:
-    """The paths of pages."""
-    return [web.get("/", index), web.get("/runs/{run}", run)]
+def page(request: web.Request, template: str, *, status: int = 200, **values: object) -> web.Response:
+    """A page; its foot tells who looks at it."""
+    text = render(template, who=who_asks(request), size=size, duration=duration, **values)
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
 
 
-def _html(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", charset="utf-8")
-
-
-async def index(request: web.Request) -> web.Response:
+@operation("GET", "/", login.PAGE)
+async def index(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """The newest runs."""
     runs = [run_view(each) for each in request.app[FACE].ledger.runs(limit=50)]
-    return _html(render("index.html.j2", runs=runs, size=size, duration=duration))
+    return page(request, "index.html.j2", runs=runs)
 
 
-async def run(request: web.Request) -> web.Response:
+@operation("GET", "/runs/{run}", login.PAGE)
+async def run(request: web.Request, asked: OneRun) -> web.StreamResponse:
     """What one run did."""
-    found = request.app[FACE].ledger.run(request.match_info["run"])
-    page = render("run.html.j2", run=run_view(found), output=found.output or "", size=size, duration=duration)
-    return _html(page)
+    found = request.app[FACE].ledger.run(asked.run)
+    return page(request, "run.html.j2", run=run_view(found), output=found.output or "")
+
+
+# Pages are for people: they are routed and guarded like every operation, but stand in no document for programs.
+OPERATIONS = (index, run, *login.OPERATIONS)

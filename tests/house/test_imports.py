@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "runs": GROUND | {"clock", "text"},
-    "web": GROUND | {"files", "home", "ledger", "render", "text", "views"},
+    "web": GROUND | {"clock", "files", "home", "ledger", "render", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {

@@ -733,6 +733,8 @@ def test_a_missing_or_empty_token_lets_nobody_in(pbs: Pbs) -> None:
     token = pbs.home / "etc/keys/admin.token"
     token.write_text("\n")
     assert "token" in refused(pbs, "serve", "--detach", code=2)
+    token.write_text("hunter2")
+    assert "guess" in refused(pbs, "serve", "--detach", code=2)
     token.unlink()
     assert "pbs init" in refused(pbs, "serve", "--detach", code=2)
     pbs("init", str(pbs.home))

@@ -32,7 +32,7 @@ def made() -> dict[str, Any]:
 def test_every_route_is_in_the_document_and_the_other_way_round() -> None:
     """What answers and is no page for people stands in the document, under its method; what stands there answers."""
     app = make_app(cast("Face", None))
-    paged = {(route.method, route.path) for route in pages.routes()}
+    paged = {(each.method, each.path) for each in pages.OPERATIONS}
     answering = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()
