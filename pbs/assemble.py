@@ -5,7 +5,6 @@ It wires; it decides nothing and does nothing by itself.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,10 +23,13 @@ from pbs.ledger import Ledger
 from pbs.legacy.importing import PREFIX as IMPORTS
 from pbs.model import Repository, RootMeta, Run, Snapshot, Source
 from pbs.repository.views import PREFIX as VIEWS
+from pbs.runs.halt import Halt
 from pbs.runs.ports import Event, Line
 from pbs.runs.report import Report
+from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.scratch import sweep
+from pbs.threads import in_thread
 
 
 def password_of(home: Home, name: str) -> str | None:
@@ -116,7 +118,7 @@ class KnownRepository:
     async def clear_junk(self, since: datetime | None) -> int:
         """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
         moment = since.timestamp() if since is not None else 0.0
-        return await asyncio.to_thread(repository.clear_junk, self.handle, moment)
+        return await in_thread(repository.clear_junk, self.handle, moment)
 
     def password(self) -> str | None:
         """What opens it."""
@@ -176,8 +178,8 @@ def endpoint_of(tools: Tools, source: Source) -> Endpoint:
     return Endpoint(tools.home, source, tools.supervisor, tools.clock)
 
 
-def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...]) -> Work:
-    """Everything that one run may touch.
+def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...], halt: Halt) -> Work:
+    """Everything that one run may touch; `halt` tells it why its task is cancelled.
 
     Raises:
         PbsError: the source has no repository or a tool is missing.
@@ -194,10 +196,12 @@ def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...]) ->
         source=source,
         clock=tools.clock,
         journal=journal,
-        report=Report(journal, usable[-1] if usable else None),
+        stages=Stages(journal, source.timeout),
+        report=Report(journal, usable[-1] if usable else None, tools.clock),
         records=ledger,
         repository=known,
         endpoint=endpoint_of(tools, source),
         legacy=LegacyTree(home, source, known.handle),
         connect=line,
+        halt=halt,
     )

@@ -7,16 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from pbs.assemble import Tools, clear_scratch, endpoint_of, work_of
 from pbs.errors import LeaseLost, LedgerError, PbsError
 from pbs.files import FileLock
 from pbs.model import Ending, Kind, Outcome, Run, Source
+from pbs.runs.halt import Halt, cancelled, stopped
 from pbs.runs.lifecycle import conduct, imports_first
+from pbs.threads import in_thread
 
 LEDGER_SECONDS = 5.0
 log = logging.getLogger("pbs.worker")
+
+
+@dataclass(slots=True)
+class _Live:
+    """A run that goes on, and the one that is carried out for it just now: an import that comes first."""
+
+    run: Run
+    now: Run
+    halt: Halt = field(default_factory=Halt)
+    task: asyncio.Task[Ending] | None = None
+
+    def end(self, run: str, ending: Ending) -> None:
+        """End it before its time, once; what has come to its end keeps its outcome."""
+        if self.task is not None and not self.task.done() and self.halt.because(run, ending):
+            self.task.cancel()
 
 
 class Carrier:
@@ -25,22 +42,50 @@ class Carrier:
     def __init__(self, tools: Tools, lease: str) -> None:
         self._tools = tools
         self._lease = lease
+        self._live: dict[str, _Live] = {}
+        self._stopping = False
 
     async def carry_out(self, run: Run, source: Source | None, lock: FileLock) -> None:
         """One run from its claim to its outcome; nothing that goes wrong here may end the worker."""
         in_use = FileLock(self._tools.home.locks / f"{run.source}.repository.lock")
+        live = self._live[run.source] = _Live(run, run)
+        live.task = asyncio.create_task(self._outcome(live, source, lock, in_use), name=f"{run.id} work")
         try:
-            await self._end(run, await self._outcome(run, source, lock, in_use))
+            # Only the work is ever ended before its time; what follows must be done however that went.
+            await asyncio.wait({live.task})
+            ending = live.halt.read() if live.task.cancelled() else live.task.result()
+            if source is not None:
+                # Before the run's end is told: then nothing of it is left to do.
+                await self._rest(source)
+            await self._end(run, ending)
         except LeaseLost as error:
             log.warning("%s", error.message)
         except Exception:
             # Whoever next obtains the run lock ends the run as interrupted.
             log.exception("the run %s could not be ended", run.id)
         finally:
+            live.task.cancel()
+            del self._live[run.source]
             in_use.release()
 
-    async def _outcome(self, run: Run, source: Source | None, lock: FileLock, in_use: FileLock) -> Ending:
+    def heed(self) -> None:
+        """End the runs that somebody asked to stop, as cancelled."""
+        if not self._live:
+            return
+        for run_id, by in self._tools.ledger.cancelling.asked(self._lease).items():
+            for live in self._live.values():
+                if run_id in (live.run.id, live.now.id):
+                    live.end(run_id, cancelled(by))
+
+    def stop(self) -> None:
+        """End every run, as interrupted."""
+        self._stopping = True
+        for live in self._live.values():
+            live.end(live.run.id, stopped())
+
+    async def _outcome(self, live: _Live, source: Source | None, lock: FileLock, in_use: FileLock) -> Ending:
         """What is wrong before the run can begin, or how it went."""
+        run = live.run
         if source is None:
             return Ending(
                 Outcome.FAILED, f"the source {run.source} is not configured", "see `pbs source list`"
@@ -50,46 +95,46 @@ class Carrier:
                 return Ending(
                     Outcome.FAILED, f"the repository of {run.source} is being maintained", "try again"
                 )
-            await asyncio.to_thread(clear_scratch, self._tools.home, source.name)
-            ending = await self._run(source, run, (lock.descriptor, in_use.descriptor))
+            await in_thread(clear_scratch, self._tools.home, source.name)
+            return await self._run(source, live, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
-            ending = Ending(error.outcome, error.message, error.hint)
+            return Ending(error.outcome, error.message, error.hint)
         except Exception as error:
             log.exception("the run %s met a fault", run.id)
-            ending = Ending(
+            return Ending(
                 Outcome.FAILED,
                 f"a fault of pbs itself: {type(error).__name__}: {error}",
                 "report it, with var/log of that time",
             )
-        try:
-            # Before the run's end is told: then nothing of it is left to do.
-            await self._rest(source)
-        except asyncio.CancelledError:
-            # A stop at this moment must not hide how the run went; the next start sees to the endpoint.
-            log.info("stopped while the endpoint of %s was put to rest", source.name)
-        return ending
 
-    async def _run(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:
-        work = work_of(self._tools, source, run, inherit)
+    async def _run(self, source: Source, live: _Live, inherit: tuple[int, ...]) -> Ending:
+        work = work_of(self._tools, source, live.run, inherit, live.halt)
         if imports_first(work):
-            before = await self._import(source, run, inherit)
-            if before.outcome is Outcome.INTERRUPTED:
-                return replace(before, message="the service was stopped during the import before this run")
-            begun = self._tools.ledger.queue.begin_anew(run, self._lease, self._tools.clock.now())
-            work = work_of(self._tools, source, begun, inherit)
+            await self._import(source, live, inherit)
+            if live.halt.ending is not None:
+                if live.halt.run == live.run.id:
+                    return replace(
+                        live.halt.ending, message=f"{live.halt.ending.message}, during the import before it"
+                    )
+                # Only the import was to stop; the pull goes on, as it does after an import that failed.
+                live.halt.clear()
+                if live.task is not None:
+                    live.task.uncancel()
+            begun = self._tools.ledger.queue.begin_anew(live.run, self._lease, self._tools.clock.now())
+            work = work_of(self._tools, source, begun, inherit, live.halt)
         return await conduct(work)
 
-    async def _import(self, source: Source, run: Run, inherit: tuple[int, ...]) -> Ending:
+    async def _import(self, source: Source, live: _Live, inherit: tuple[int, ...]) -> None:
         """The import is a run of its own under the pull's lock; if it fails, the pull goes on all the same."""
         queue = self._tools.ledger.queue
-        before = queue.begin_before(run, Kind.MIGRATE, self._lease, self._tools.clock.now())
+        before = live.now = queue.begin_before(live.run, Kind.MIGRATE, self._lease, self._tools.clock.now())
         try:
-            ending = await conduct(work_of(self._tools, source, before, inherit))
+            ending = await conduct(work_of(self._tools, source, before, inherit, live.halt))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)
-        log.info("%s comes before %s", before.id, run.id)
+        log.info("%s comes before %s", before.id, live.run.id)
+        live.now = live.run
         await self._end(before, ending)
-        return ending
 
     async def _rest(self, source: Source) -> None:
         try:
@@ -105,6 +150,8 @@ class Carrier:
             except LeaseLost:
                 raise
             except LedgerError as error:
+                if self._stopping:
+                    raise
                 log.warning("the end of %s cannot be written yet: %s", run.id, error.message)
                 await self._tools.clock.sleep(LEDGER_SECONDS)
             else:

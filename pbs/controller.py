@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from pbs.assemble import Tools, endpoint_of
 from pbs.care import Care
@@ -60,6 +61,16 @@ class Controller:
         run = self.ledger.queue.request(source, kind, cause, self.clock.now())
         ring(self._wakes)
         return run
+
+    def run_log(self, run: Run) -> Path:
+        """Where the log of a run lies, once it has begun."""
+        return self.home.run_log(run.source, run.id)
+
+    def cancel(self, run: str, by: str) -> Run:
+        """Ask for the end of a run: a queued one ends at once, a running one within seconds."""
+        asked = self.ledger.cancelling.ask(run, by, self.clock.now())
+        ring(self._wakes)
+        return asked
 
     @property
     def time(self) -> Clock:

@@ -5,6 +5,8 @@
     ├── ConfigError           pbs.toml or sources.d say something impossible (all faults together)
     ├── HomeError             the home is missing, not writable, full, or a path in it is too long
     ├── NotFound              no such source, run or snapshot
+    ├── RunOver               what should be stopped has ended already
+    ├── TooMany               there is no room for one more just now
     ├── ServiceDown           a verb needs the service and it does not answer
     │   └── ServiceStopping   it is just being stopped
     ├── LedgerError
@@ -88,6 +90,22 @@ class NotFound(PbsError):
     code = "not_found"
     exit_code = 7
     http_status = 404
+
+
+class RunOver(PbsError):
+    """A run that should be stopped has ended already."""
+
+    code = "run_over"
+    exit_code = 2
+    http_status = 409
+
+
+class TooMany(PbsError):
+    """There is no room for one more just now."""
+
+    code = "too_many"
+    retryable = True
+    http_status = 503
 
 
 class ServiceDown(PbsError):

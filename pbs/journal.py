@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pbs.model import Run
 SIZE_LIMIT = 64 << 20
 # Few, and what a lost ledger is rebuilt from: a source that talks without end must not keep them out.
 ALWAYS = frozenset({"admitted", "quarantined", "ended"})
+TAIL = 1 << 15
 
 
 class FileJournal:
@@ -40,28 +42,58 @@ class FileJournal:
 
 
 class Follower:
-    """Reads a run's log from its beginning and goes on where it stopped; torn or foreign lines are passed over."""
+    """Reads a run's log and goes on where it stopped; torn or foreign lines are passed over.
 
-    def __init__(self, path: Path) -> None:
+    `offset` counts the bytes that were read: whoever begins there again misses nothing and sees nothing twice.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
-        self._offset = 0
+        self.offset = offset
 
-    def new(self) -> Iterator[dict[str, Any]]:
-        """The events that came since the last call."""
+    def new(self, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """The events that came since the last call; of `most` bytes or a little more, where that is given."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
+        end = self.offset + most if most is not None else math.inf
         with os.fdopen(descriptor, "rb") as file:
-            file.seek(self._offset)
+            file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._offset += len(line)
-                with contextlib.suppress(ValueError):
+                self.offset += len(line)
+                with contextlib.suppress(ValueError, RecursionError):
                     event = json.loads(line)
-                    if isinstance(event, dict):
+                    if isinstance(event, dict) and isinstance(event.get("event"), str):
                         yield event
+                if self.offset >= end:
+                    break
+
+    def fits(self) -> bool:
+        """Whether the offset is where a line begins: anything else never came from here."""
+        if self.offset == 0:
+            return True
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset - 1)
+                return file.read(1) == b"\n"
+        except FileNotFoundError:
+            return False
+
+
+def newest(path: Path, *names: str) -> dict[str, dict[str, Any]]:
+    """The last event of each of these names near the end of a run's log: where a run stands, read in one go."""
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
+        for line in file.read(TAIL).split(b"\n"):
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.get("event") in names:
+                    found[str(event["event"])] = event
+    return found
 
 
 def find_log(logs: Path, run_id: str) -> Path | None:

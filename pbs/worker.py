@@ -27,6 +27,8 @@ from pbs.wake import Bell, ring
 
 POLL_SECONDS = 5.0
 IDLE_SECONDS = 60.0
+# Less than supervisord gives a worker (stopwaitsecs).
+ENDING_SECONDS = 27.0
 log = logging.getLogger("pbs.worker")
 
 
@@ -55,16 +57,24 @@ class Worker:
             await self._work(bell, stop)
         finally:
             stop.cancel()
-            for task in self._live.values():
-                task.cancel()
-            await asyncio.gather(*self._live.values(), return_exceptions=True)
+            await self._end_all()
             bell.close()
             self._tools.ledger.close()
+
+    async def _end_all(self) -> None:
+        """Have every run end as interrupted; who cannot in time is ended by the kernel with us."""
+        self._carrier.stop()
+        if self._live:
+            _, late = await asyncio.wait([*self._live.values()], timeout=ENDING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _work(self, bell: Bell, stop: asyncio.Task[bool]) -> None:
         idle_since = self._tools.clock.monotonic()
         while not stop.done():
             try:
+                self._carrier.heed()
                 self._claim(bell)
             except PbsError as error:
                 # A full disk or a locked ledger ends no run that goes on, and no worker.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pbs.clock import SystemClock, pause
-from pbs.errors import HomeError, NotFound, PbsError, ServiceDown, UsageError
+from pbs.errors import HomeError, NotFound, PbsError, RunOver, ServiceDown, UsageError
 
 TIMEOUT_SECONDS = 60.0
 RESTART_SECONDS = 20.0
@@ -110,7 +110,7 @@ class Service:
 
 def _refusal(data: Any) -> PbsError:
     said = data.get("error", {}) if isinstance(data, dict) else {}
-    kinds: dict[str, type[PbsError]] = {"not_found": NotFound, "usage": UsageError}
+    kinds: dict[str, type[PbsError]] = {"not_found": NotFound, "usage": UsageError, "run_over": RunOver}
     code = str(said.get("code", "failed"))
     error = kinds.get(code, PbsError)(str(said.get("message", "the service refuses")), said.get("hint"))
     if code in ("configuration", "home"):

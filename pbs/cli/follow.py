@@ -13,23 +13,13 @@ from pbs.clock import SystemClock, pause
 from pbs.errors import ServiceDown
 from pbs.home import Home
 from pbs.journal import Follower
+from pbs.runs.stages import STAGES
 from pbs.text import clean_line, duration, size
 
 LOOK_SECONDS = 0.1
 ASK_SECONDS = 0.3
 PATIENCE_SECONDS = 60.0
 PLAIN_SECONDS = 10.0
-STAGES = {
-    "repository": "looking at the repository",
-    "endpoint": "opening the endpoint",
-    "connect": "connecting",
-    "agent": "asking the agent",
-    "forward": "lending the socket",
-    "backup": "backing up",
-    "import": "importing the rdiff-backup tree",
-    "shut": "shutting the endpoint",
-    "admission": "admitting what arrived",
-}
 
 
 class Painter(Protocol):
@@ -115,39 +105,32 @@ def _lines() -> Iterator[Painter]:
 def _bar(source: str) -> Iterator[Painter]:
     # Imported only where there is a terminal to draw on.
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[files]}", markup=False),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}", markup=False, table_column=rest),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(source, total=None, files="")
+    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
+        task = progress.add_task(source, total=None, said="")
 
         class Bar:
             def show(self, event: dict[str, Any]) -> None:
                 match event["event"]:
                     case "stage":
-                        progress.update(
-                            task, description=f"{source}: {STAGES.get(event['stage'], event['stage'])}"
-                        )
+                        progress.update(task, description=f"{source}: {stage_text(event.get('stage'))}")
                     case "progress":
-                        files = f"{event.get('files') or 0} files"
-                        total = event.get("total_bytes") or None
-                        progress.update(task, completed=event.get("bytes") or 0, total=total, files=files)
+                        percent = event.get("percent")
+                        known = isinstance(percent, int | float)
+                        progress.update(
+                            task,
+                            completed=percent if known else 0,
+                            total=100 if known else None,
+                            said=progress_text(event),
+                        )
                     case "warning" | "remark" | "unexpected-key" | "quarantined":
                         progress.console.print(line_of(event), markup=False, highlight=False)
 
@@ -159,9 +142,9 @@ def line_of(event: dict[str, Any]) -> str | None:
     moment = when(event.get("time"))[11:]
     match event["event"]:
         case "stage":
-            text = STAGES.get(event["stage"], event["stage"])
+            text = stage_text(event.get("stage"))
         case "progress":
-            text = _progress(event)
+            text = progress_text(event)
         case "warning":
             text = f"cannot read {event.get('path')}: {event.get('reason')}"
         case "quarantined":
@@ -179,8 +162,29 @@ def line_of(event: dict[str, Any]) -> str | None:
     return f"{moment}  {clean_line(text, 500)}"
 
 
-def _progress(event: dict[str, Any]) -> str:
-    percent = f"{event['percent']:.0f} % · " if isinstance(event.get("percent"), (int, float)) else ""
-    left = event.get("seconds_left")
-    rest = f" · {duration(left)} left" if isinstance(left, int) and left else ""
-    return f"{percent}{event.get('files') or 0} files, {size(event.get('bytes') or 0)}{rest}"
+def stage_text(name: object) -> str:
+    """A stage as people read it."""
+    stage = STAGES.get(str(name))
+    return stage.text if stage is not None else clean_line(str(name), 80)
+
+
+def progress_text(event: dict[str, Any]) -> str:
+    """How far a run is: percent (`~` where the total is the last run's), what was read, how fast, what is left."""
+    percent, left = event.get("percent"), event.get("seconds_left")
+    about = "~" if event.get("estimated") else ""
+    words = [f"{about}{percent:.0f} %"] if isinstance(percent, int | float) else []
+    words.append(f"{event.get('files') or 0} files, {_fast(event, 'bytes', 'rate')}")
+    if event.get("sent"):
+        words.append(f"sent {_fast(event, 'sent', 'sent_rate')}")
+    if isinstance(left, int) and left:
+        words.append(f"{about}{duration(left)} left")
+    current = event.get("current")
+    if isinstance(current, list) and current:
+        words.append(clean_line(str(current[0]), 120))
+    return " · ".join(words)
+
+
+def _fast(event: dict[str, Any], count: str, rate: str) -> str:
+    """A size, and how fast it grows where that is known."""
+    speed = event.get(rate)
+    return size(event.get(count) or 0) + (f" at {size(speed)}/s" if isinstance(speed, int) and speed else "")

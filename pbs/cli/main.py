@@ -81,7 +81,8 @@ def run(arguments: list[str]) -> int:
     except PbsError as error:
         return _report(error, as_json="--json" in arguments)
     except (KeyboardInterrupt, typer.Abort):
-        print("pbs: cancelled", file=sys.stderr)
+        # Only this command: what the service does goes on.
+        print("pbs: stopped by Ctrl-C", file=sys.stderr)
         return CANCELLED
     except BrokenPipeError:
         # Whoever read our output has left; keep the interpreter from complaining about it at exit.

@@ -1,4 +1,4 @@
-"""Verbs that ask for runs and look at them: pull, migrate, runs, log."""
+"""Verbs that ask for runs, look at them and end them: pull, migrate, runs, log, cancel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from pbs.cli.show import Json, Name, amount, document, lasted, note, run_line, table, when
 from pbs.errors import NotFound, UsageError
 from pbs.home import Home
+from pbs.model import valid_name
 from pbs.text import clean_line
 
 # The worst first: several sources are as bad as the worst of them.
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate)
     app.command("runs")(runs)
     app.command("log")(log)
+    app.command("cancel")(cancel)
 
 
 def pull(
@@ -71,7 +73,7 @@ def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json:
         try:
             ended = [follow(service, run, home) for run in asked]
         except KeyboardInterrupt:
-            note(f"the service goes on with it: `pbs log {asked[-1]['id']} -f` shows it")
+            _goes_on(asked)
             raise
     if as_json:
         document(ended[0] if len(ended) == 1 else {"runs": ended})
@@ -80,6 +82,67 @@ def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json:
             _tell(run)
     codes = {0 if no_wait else EXIT_CODES.get(str(run["outcome"]), 1) for run in ended}
     return next(code for code in WORST if code in codes or code == 0)
+
+
+def _goes_on(asked: list[dict[str, Any]]) -> None:
+    """Whoever stops watching has not stopped the work."""
+    if len(asked) == 1:
+        run = asked[0]["id"]
+        note(f"no longer followed; the run goes on: `pbs log {run} -f` shows it, `pbs cancel {run}` ends it")
+    else:
+        note("no longer followed; the runs go on: `pbs status` shows them, `pbs cancel RUN` ends one:")
+        for each in asked:
+            note(f"  {each['id']}")
+
+
+def cancel(
+    context: typer.Context,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's id, or a source for the run that it has now.", show_default=False
+        ),
+    ],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask; do not wait for its end.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Ask a run to stop, and wait for its end. What was admitted stays; the next run sends what is missing."""
+    from pbs.cli.follow import follow
+
+    home: Home = context.obj
+    service = _service(home)
+    wanted = _live_run(service, run)
+    ended = service.post(f"/api/v1/runs/{wanted}/cancel", {})
+    if not no_wait and ended["state"] != "ended":
+        ended = follow(service, ended, home)
+    if as_json:
+        document(ended)
+        return 0
+    print(run_line(ended))
+    if ended["outcome"] not in (None, "cancelled"):
+        note(f"  it came to its end before it could be stopped: {clean_line(ended['message'] or '', 4000)}")
+    return 0
+
+
+def _live_run(service: Any, word: str) -> str:
+    """The id that was given; for a source, the run of it that goes on, else the one that waits.
+
+    Raises:
+        NotFound: the source has neither.
+    """
+    from urllib.parse import quote
+
+    if not valid_name(word):  # `latest` is of the past
+        return quote(word, safe="")
+    try:
+        newest = service.get(f"/api/v1/runs?source={word}&limit=100")["runs"]
+    except NotFound:
+        return word
+    for state in ("running", "queued"):
+        found = next((str(each["id"]) for each in newest if each["state"] == state), None)
+        if found is not None:
+            return found
+    raise NotFound(f"no run of {word} goes on or waits", "`pbs runs` lists what there was")
 
 
 def _tell(run: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import xmlrpc.client
 from pathlib import Path
@@ -10,18 +9,42 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from supervisor.states import ProcessStates
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
 from pbs.clock import SystemClock
 from pbs.errors import EndpointError, ServiceDown, ServiceStopping
 from pbs.files import write
+from pbs.threads import in_thread
 
 # More than a program is given (stopwaitsecs) before it is killed.
 STOPPING_SECONDS = 20.0
+# Its longest answer is the end of a program; a supervisord that is stuck must not hold a run for ever.
+ANSWER_SECONDS = 60.0
 NOTHING_TO_DO = {
     "startProcess": (Faults.ALREADY_STARTED,),
     "stopProcess": (Faults.NOT_RUNNING, Faults.BAD_NAME),
 }
+
+
+class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # the library has no types
+    """One that does not wait for ever."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(ANSWER_SECONDS)
+
+
+def _transport(path: Path) -> SupervisorTransport:
+    # The address is a form that is replaced by the socket.
+    transport = SupervisorTransport(None, None, f"unix://{path}")
+
+    def connection() -> _Connection:
+        made = _Connection("localhost")
+        made.socketfile = str(path)
+        return made
+
+    transport._get_connection = connection  # noqa: SLF001 - its only door to the connection
+    return transport
 
 
 class Supervisor:
@@ -32,7 +55,7 @@ class Supervisor:
         self._include = include
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
-        return await asyncio.to_thread(self.ask, method, *arguments)
+        return await in_thread(self.ask, method, *arguments)
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """Call one method of supervisord's interface.
@@ -42,12 +65,16 @@ class Supervisor:
             ServiceStopping: it is ending, and takes no orders any more.
             xmlrpc.client.Fault: it says no.
         """
-        # The address is a form that the transport replaces by the socket.
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        transport = _transport(self._socket)
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             namespace, _, name = method.rpartition(".")
             return getattr(getattr(proxy, namespace or "supervisor"), name)(*arguments)
+        except TimeoutError as error:
+            raise EndpointError(
+                f"supervisord gave no answer to {method} within {ANSWER_SECONDS:g} s",
+                "see whether this machine is overloaded; look at var/log/supervisord.log",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise ServiceDown(
                 "the service is not running in this home", "start it with `pbs serve`"

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
+from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
 from pbs.ledger.upkeep import Upkeep
@@ -67,7 +68,9 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 
 
 class Ledger:
-    """Sources, repositories, receipts, events; `queue` is the life of runs, `access` who may ask, `upkeep` its own care."""
+    """Sources, repositories, receipts, events; `queue` is the life of runs, `cancelling` who wants one to stop, `access`
+    who may ask, `upkeep` its own care.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -75,6 +78,7 @@ class Ledger:
         self.queue = Queue(engine)
         self.access = Access(engine)
         self.upkeep = Upkeep(engine)
+        self.cancelling = Cancelling(engine)
 
     def close(self) -> None:
         """Let go of the file."""

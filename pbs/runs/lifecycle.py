@@ -29,7 +29,7 @@ def imports_first(work: Work) -> bool:
 async def conduct(work: Work) -> Ending:
     """Carry out a run; whatever happens, it ends with an outcome.
 
-    Cancelling gives `interrupted`: the caller still has to write it, and then to pass the cancellation on.
+    Cancelling the task ends the run as `work.halt` says; the caller still has to write it.
     """
     work.journal.write("begin", run=work.run.id, kind=work.run.kind, cause=work.run.cause)
     ending = await _bounded(work)
@@ -59,23 +59,19 @@ async def _bounded(work: Work) -> Ending:
             Outcome.FAILED, f"this version cannot carry out a {work.run.kind} run", "ask for another kind"
         )
     try:
-        async with asyncio.timeout(work.source.timeout):
+        async with work.stages.bounded():
             return await act(work)
     except PbsError as error:
         return Ending(error.outcome, error.message, error.hint)
-    except TimeoutError:
-        return Ending(
-            Outcome.FAILED,
-            f"the run took longer than its {work.source.timeout:g} s and was stopped",
-            "raise `timeout` of the source, or see what slows it down; what arrived is used by the next run",
-        )
+    except TimeoutError as error:
+        return work.stages.late() if work.stages.expired else _fault(error)
     except asyncio.CancelledError:
-        return Ending(
-            Outcome.INTERRUPTED,
-            "the service was stopped while the run went on",
-            "the next run sends what is missing",
-        )
+        return work.halt.read()
     except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not leave a run without an outcome
-        return Ending(
-            Outcome.FAILED, f"a fault of pbs itself: {type(error).__name__}: {error}", "please report it"
-        )
+        return _fault(error)
+
+
+def _fault(error: Exception) -> Ending:
+    return Ending(
+        Outcome.FAILED, f"a fault of pbs itself: {type(error).__name__}: {error}", "please report it"
+    )

@@ -41,11 +41,11 @@ async def migrate(work: Work) -> Ending:
     needless = _needless(work)
     if needless is not None:
         return Ending(Outcome.OK, needless)
-    work.journal.write("stage", stage="repository")
+    work.stages.enter("repository")
     await work.repository.verify()
     # A killed import may have left a whole snapshot without a receipt: it is made anew, from the same packs.
     await admission.sweep(work)
-    work.journal.write("stage", stage="import")
+    work.stages.enter("import")
     snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
     work.repository.clear_locks()
     snapshot = await work.repository.snapshot(snapshot_id)

@@ -23,9 +23,10 @@ from pbs.errors import (
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
 from pbs.runs import admission
 from pbs.runs.ports import Counter, Event, Talk
-from pbs.runs.report import Report, whole_number
+from pbs.runs.progress import whole_number
+from pbs.runs.report import Report
 from pbs.runs.work import Work
-from pbs.text import size
+from pbs.text import duration, size
 
 PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
@@ -35,6 +36,8 @@ PING_SECONDS = 30.0
 BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
 DISK_FULL_BYTES = 64 << 20
 ENDPOINT_SECONDS = 30.0
+# An agent that says every second that it is where it was, or an endpoint that takes bytes and answers nothing.
+STALLED_SECONDS = 1800.0
 # How rest-server, repeated by restic, says that a file cannot be written.
 NO_SPACE = re.compile(r"\(507\)|Insufficient Storage|\(500\)")
 
@@ -45,26 +48,26 @@ async def pull(work: Work) -> Ending:
     Raises:
         PbsError: whatever kept it from ending well; the run's border makes an outcome of it.
     """
-    work.journal.write("stage", stage="repository")
+    work.stages.enter("repository")
     await work.repository.verify()
     for remark in await admission.sweep(work):
         work.report.remark(remark)
-    work.journal.write("stage", stage="endpoint")
+    work.stages.enter("endpoint")
     try:
         await work.endpoint.open()
         end = await _transfer(work)
     except BaseException:
         await _shut_after_failure(work)
         raise
-    work.journal.write("stage", stage="shut")
+    work.stages.enter("shut")
     await work.endpoint.shut()
-    work.journal.write("stage", stage="admission")
+    work.stages.enter("admission")
     return await _conclude(work, end)
 
 
 async def _shut_after_failure(work: Work) -> None:
     """Shut the door, and let nothing that goes wrong with that hide why the run failed."""
-    work.journal.write("stage", stage="shut")
+    work.stages.enter("shut")
     try:
         await work.endpoint.shut()
     except PbsError as error:
@@ -81,13 +84,13 @@ def _total(work: Work) -> Receipt | None:
 
 async def _transfer(work: Work) -> Event:
     """Everything that happens while the source can reach its endpoint. Returns the agent's `end`."""
-    work.journal.write("stage", stage="connect", host=work.source.address.host, port=work.source.address.port)
+    work.stages.enter("connect", host=work.source.address.host, port=work.source.address.port)
     async with work.connect() as line:
-        work.journal.write("stage", stage="agent")
+        work.stages.enter("agent")
         # The greeting of `backup` says all that a `ping` before it would: one start of the agent less in each run.
         async with await line.say("backup") as talk:
             listen = socket_path(await _greeting(work, talk))
-            work.journal.write("stage", stage="forward")
+            work.stages.enter("forward")
             async with line.lend(listen, work.endpoint.socket) as counter:
                 try:
                     return await _backup(work, talk, listen, counter)
@@ -168,10 +171,19 @@ def _facts(hello: Event) -> Event:
 
 async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Event:
     request = backup_request(work, listen)
-    work.journal.write("stage", stage="backup", parent=request["parent"])
+    work.stages.enter("backup", parent=request["parent"])
     await talk.ask(request)
+    reached, since = _reached(work, counter), work.clock.monotonic()
     async for event in talk.events():
+        work.report.tunnel_bytes = counter.received
         work.report.take(event)
+        if (now := _reached(work, counter)) != reached:
+            reached, since = now, work.clock.monotonic()
+        if work.clock.monotonic() - since > STALLED_SECONDS:
+            raise TunnelBroken(
+                f"nothing moved for {duration(STALLED_SECONDS)}: no file was read, and no byte came or went",
+                f"see what restic does on the source, and var/log/endpoint-{work.source.name}.log",
+            )
         # Supervisord has it back within two seconds, or not at all; restic alone would try for a quarter of an hour.
         if counter.unanswered_seconds > ENDPOINT_SECONDS:
             raise EndpointError(
@@ -181,6 +193,11 @@ async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Even
             )
     assert talk.end is not None  # noqa: S101 - events() ends with it or raises
     return talk.end
+
+
+def _reached(work: Work, counter: Counter) -> tuple[int, ...]:
+    """Everything that changes while a backup goes on."""
+    return (counter.received, counter.sent, *work.report.reached)
 
 
 def backup_request(work: Work, listen: str) -> Event:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pbs.clock import Clock
 from pbs.model import Receipt
 from pbs.runs.ports import Event, Journal
+from pbs.runs.progress import Progress, whole_number
 from pbs.text import clean_line
 
 MOST_WARNINGS_LOGGED = 1000
@@ -22,18 +24,12 @@ SUMMARY = (
 )  # fmt: skip
 
 
-def whole_number(value: Any) -> int | None:
-    """A count that fits a database; None for anything else."""
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
-    return value if fits else None
-
-
 class Report:
     """Collects one run's events."""
 
-    def __init__(self, journal: Journal, expected: Receipt | None) -> None:
+    def __init__(self, journal: Journal, expected: Receipt | None, clock: Clock) -> None:
         self._journal = journal
-        self._expected = expected
+        self._progress = Progress(expected, clock)
         self._lines: list[str] = []
         self._room = MOST_CHARACTERS_KEPT
         self._summary: Event = {}
@@ -51,17 +47,26 @@ class Report:
         """Record one event of the agent."""
         match event.get("event"):
             case "progress":
-                self._journal.write("progress", **self._progress(event))
+                fields = self._progress.take(event, self.tunnel_bytes)
+                if fields is not None:
+                    self._journal.write("progress", **fields)
             case "warning":
                 self._warning(event)
             case "summary":
                 self._summary = {name: whole_number(event.get(name)) for name in SUMMARY}
+                files, read = self.summary("total_files_processed"), self.summary("total_bytes_processed")
+                self._journal.write("progress", **self._progress.done(files, read, self.tunnel_bytes))
                 self._journal.write("summary", **self._summary)
             case "log":
                 self._line(self.words(event.get("text")))
                 self._journal.write("log", text=self.words(event.get("text")))
             case other:
                 self._journal.write("unknown", name=self.words(other))
+
+    @property
+    def reached(self) -> tuple[int, int, int]:
+        """How far it is: where this stands still for long, nothing goes on."""
+        return self._progress.files, self._progress.bytes, self.warnings
 
     def remark(self, text: str) -> None:
         """Something that we noticed ourselves and that a person should read first."""
@@ -99,24 +104,3 @@ class Report:
             raw = event.get("path_b64")
             more = {"path_b64": raw[:PATH_LIMIT]} if isinstance(raw, str) else {}
             self._journal.write("warning", path=path, reason=reason, **more)
-
-    def _progress(self, event: Event) -> Event:
-        numbers = {
-            name: whole_number(event.get(name))
-            for name in ("files", "bytes", "total_files", "total_bytes", "seconds_left")
-        }
-        percent = event.get("percent")
-        known = isinstance(percent, (int, float)) and 0 <= percent <= 100
-        if self._expected is not None and not numbers["total_bytes"] and self._expected.bytes:
-            # Nobody counted beforehand: the last snapshot's size is the best guess, and never a promise.
-            done = numbers["bytes"] or 0
-            total = max(self._expected.bytes, done)
-            numbers["total_bytes"] = total
-            percent, known = min(99.0, 100.0 * done / total), True
-        current = event.get("current")
-        names = [self._name(name, 200) for name in current[:2]] if isinstance(current, list) else []
-        return {
-            "percent": round(float(percent), 1) if known and percent is not None else None,
-            **numbers,
-            "current": names,
-        }

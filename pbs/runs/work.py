@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pbs.clock import Clock
 from pbs.model import Run, Source
+from pbs.runs.halt import Halt
 from pbs.runs.ports import Endpoint, Journal, Legacy, Line, Records, Repository
 from pbs.runs.report import Report
+from pbs.runs.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,11 @@ class Work:
     source: Source
     clock: Clock
     journal: Journal
+    stages: Stages
     report: Report
     records: Records
     repository: Repository
     endpoint: Endpoint
     legacy: Legacy
     connect: Callable[[], AbstractAsyncContextManager[Line]]
+    halt: Halt = field(default_factory=Halt)

@@ -31,7 +31,7 @@ LOGIN_SECONDS = 30
 KEEPALIVE_SECONDS = 15
 KEEPALIVE_COUNT = 4
 # Together with what a talk waits for its agent less than a worker gets to end.
-CLOSE_SECONDS = 4
+CLOSE_SECONDS = 1.5
 # aes128-gcm costs the least CPU for each byte; the rest are for a source that lacks it.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 HOST_KEY_TYPES = (

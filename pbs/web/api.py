@@ -11,7 +11,7 @@ from pbs import __version__
 from pbs.errors import NotFound
 from pbs.model import Cause, Kind, Outcome
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, shapes
+from pbs.web import audit, cancelling, events, shapes
 from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face
 from pbs.web.guard import who_asks
@@ -149,4 +149,7 @@ def known(face: Face, name: str) -> str:
 
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
-OPERATIONS = (openapi, version, sources, source, snapshots, runs, run, ask, reload, feed, *audit.OPERATIONS)
+OPERATIONS = (
+    openapi, version, sources, source, snapshots, runs, run, ask, *cancelling.OPERATIONS, *events.OPERATIONS, reload,
+    feed, *audit.OPERATIONS,
+)  # fmt: skip

@@ -18,7 +18,7 @@ from pbs.files import explained
 from pbs.home import Home, operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
-from pbs.web import api, audit, pages
+from pbs.web import api, audit, events, pages
 from pbs.web.declare import Handler, routes_of
 from pbs.web.face import FACE, Face
 from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp
@@ -85,6 +85,7 @@ def make_app(face: Face, *middlewares: Middleware, desk: Desk | None = None) -> 
     app[FACE] = face
     app[DESK] = desk
     app.on_response_prepare.append(_with_headers)
+    events.prepare(app)
     app.add_routes(routes_of((*api.OPERATIONS, *pages.OPERATIONS)))
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
@@ -29,6 +30,14 @@ class Face(Protocol):
 
     def request(self, source: str, kind: Kind, cause: Cause) -> Run:
         """Queue a run, or join the one of its kind that waits."""
+        ...
+
+    def run_log(self, run: Run) -> Path:
+        """Where the log of a run lies, once it has begun."""
+        ...
+
+    def cancel(self, run: str, by: str) -> Run:
+        """Ask for the end of a run: a queued one ends at once, a running one within seconds."""
         ...
 
     async def reload(self) -> list[str]:

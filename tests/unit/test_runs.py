@@ -36,6 +36,7 @@ from pbs.runs.admission import MOST_RECORDED, Arrival, fits, judge
 from pbs.runs.lifecycle import conduct, imports_first
 from pbs.runs.pull import backup_request, root_meta, socket_path
 from pbs.runs.report import MOST_CHARACTERS_KEPT, MOST_WARNINGS_LOGGED, Report
+from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -186,7 +187,8 @@ def work(tools: Tools, run: Run = RUN, **source: Any) -> Work:
     """A run's work with these tools."""
     address = Address("h", 22, "u", "k", "f")
     return Work(
-        run=run, source=Source("web", address, **source), clock=SystemClock(), journal=tools, report=Report(tools, None),
+        run=run, source=Source("web", address, **source), clock=SystemClock(), journal=tools, report=Report(tools, None, SystemClock()),
+        stages=Stages(tools, source.get("timeout", 100.0)),
         records=tools, repository=tools, endpoint=tools, legacy=tools, connect=tools.connect,
     )  # fmt: skip
 
@@ -416,7 +418,11 @@ names = st.sampled_from(
 def test_no_event_of_an_agent_breaks_the_report(events: list[dict[str, Any]]) -> None:
     """Whatever an agent says becomes bounded, printable text."""
     tools = Tools()
-    report = Report(tools, Receipt(ID, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK, bytes=9))
+    report = Report(
+        tools,
+        Receipt(ID, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK, bytes=9),
+        SystemClock(),
+    )
     for event in events:
         report.take(event)
     assert not [sign for sign in report.text() if unicodedata.category(sign) in ("Cc", "Cs") and sign != "\n"]
@@ -426,7 +432,7 @@ def test_no_event_of_an_agent_breaks_the_report(events: list[dict[str, Any]]) ->
 def test_warnings_are_bounded_and_counted() -> None:
     """A million unreadable files fill neither the log nor the memory, and are counted all the same."""
     tools = Tools()
-    report = Report(tools, None)
+    report = Report(tools, None, SystemClock())
     for number in range(MOST_WARNINGS_LOGGED * 3):
         report.take({"event": "warning", "path": f"/{number}", "reason": "no"})
     assert report.unreadable == MOST_WARNINGS_LOGGED * 3
