@@ -110,10 +110,12 @@ def _space(home: Home) -> Finding:
 
 
 def _ledger(home: Home) -> Finding:
+    found = ledger_file.faults(home.ledger)
     try:
-        open_ledger(home.ledger, lasting=True).close()
-        found = ledger_file.faults(home.ledger)
-        mode = ledger_file.journal_mode(home.ledger) if not found else "wal"
+        mode = "wal"
+        if not found:
+            open_ledger(home.ledger, lasting=True).close()
+            mode = ledger_file.journal_mode(home.ledger)
     except PbsError as error:
         return Finding("ledger", "broken", error.message, error.hint)
     if found:

@@ -201,7 +201,10 @@ class Home:
 
     def remember_run_dir(self) -> None:
         """Leave word where the sockets are, for verbs that must work with a broken pbs.toml."""
-        write(self.etc / "run_dir", str(self.sockets).encode() + b"\n")
+        # From the home where it lies in it: a home that was moved must not look for its sockets in the old place.
+        inside = self.sockets.is_relative_to(self.root)
+        where = self.sockets.relative_to(self.root) if inside else self.sockets
+        write(self.etc / "run_dir", str(where).encode() + b"\n")
 
 
 def require(home: Home) -> None:

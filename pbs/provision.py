@@ -15,6 +15,7 @@ from pbs.files import locked, write
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository, Source
+from pbs.recover import recover
 
 
 async def provision(home: Home, ledger: Ledger, source: Source, clock: Clock) -> bool:
@@ -28,14 +29,18 @@ async def provision(home: Home, ledger: Ledger, source: Source, clock: Clock) ->
         ledger.add_source(source.name, clock.now())
         if ledger.repository(source.name) is not None:
             return False
-        password = _password(home, source)
         path = home.repository(source.name)
-        made = await _adopt(home, source, password) if path.exists() else None
-        if made is None:
-            made = await repository.create(path, password, home.cache)
-        config_id, key = made
+        there = path.exists()
+        if there:
+            # No password is made: only the one that it was made with opens it.
+            made = await adopt(home, source.name)
+        else:
+            made = await repository.create(path, _password(home, source), home.cache)
         relative = str(path.relative_to(home.root))
-        ledger.add_repository(Repository(config_id, source.name, relative, key), clock.now())
+        ledger.add_repository(Repository(made[0], source.name, relative, made[1]), clock.now())
+        if there:
+            # What lies there was admitted once, as far as that can still be known.
+            await recover(home, ledger, source.name, clock)
         return True
 
 
@@ -50,14 +55,18 @@ def _password(home: Home, source: Source) -> str | None:
     return known
 
 
-async def _adopt(home: Home, source: Source, password: str | None) -> tuple[str, str | None]:
-    """The identity of a repository that was there before the ledger knew it (a crash, a rebuilt server)."""
-    path = home.repository(source.name)
+async def adopt(home: Home, name: str) -> tuple[str, str | None]:
+    """The identity of a repository that was there before the ledger knew it (a crash, a rebuilt server), and of our key.
+
+    Raises:
+        RepositoryReplaced: our key does not open it.
+    """
+    path = home.repository(name)
     try:
-        handle = repository.Handle(path=path, password=password, cache=home.cache, key=None, inherit=())
+        handle = repository.Handle(path=path, password=password_of(home, name), cache=home.cache)
         return await repository.identity(handle), await repository.own_key(handle)
     except ResticError as error:
         raise RepositoryReplaced(
-            f"{path} exists, and the key kept for {source.name} does not open it: {error.message}",
-            f"put its password into {home.password(source.name)}, or move that folder away",
+            f"{path} exists, and the key kept for {name} does not open it: {error.message}",
+            f"`pbs key import {name}` takes its password from the recovery sheet; or move that folder away",
         ) from error

@@ -24,7 +24,7 @@ from pbs.clock import SystemClock, pause
 from pbs.config import Config, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
-from pbs.errors import HomeError, PbsError, ServiceDown, ServiceStopping
+from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown, ServiceStopping
 from pbs.files import FileLock, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import open_ledger
@@ -68,6 +68,7 @@ def ready_to_start(home: Home, config: Config) -> None:
     # Not before: as long as somebody else serves this home, its sockets are where that one put them.
     home.remember_run_dir()
     (home.sockets / SUPERVISOR_PID).unlink(missing_ok=True)
+    _no_empty_ledger(home)
     upgrade(home.ledger, home.locks / "upgrade.lock")
     _port_free(config)
     folder = home.etc / "supervisord.d"
@@ -85,6 +86,16 @@ def ready_to_start(home: Home, config: Config) -> None:
             write(folder / f"endpoint-{name}.conf", Endpoint(home, source, supervisor, clock).text.encode())
     ledger.close()
     write(home.etc / "supervisord.conf", _supervisord_conf(home, config).encode())
+
+
+def _no_empty_ledger(home: Home) -> None:
+    """Never begin with an empty ledger where one was: what it knew is to be had back first."""
+    lost = not home.ledger.exists() or home.ledger.stat().st_size == 0
+    if lost and any(home.backups.glob("*.restic/config")):
+        raise LedgerError(
+            f"there is no ledger at {home.ledger}, and repositories lie in {home.backups}",
+            "`pbs ledger rebuild` makes it anew from all that is left; is the disk of the ledger mounted?",
+        )
 
 
 def _supervisord_conf(home: Home, config: Config) -> str:

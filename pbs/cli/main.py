@@ -19,7 +19,7 @@ from pbs.home import Home, require
 from pbs.text import clean, clean_line
 
 # Verbs that need no home, or that say better themselves what is missing in it.
-HOMELESS = frozenset({"init", "demo", "completion", "agent", "config"})
+HOMELESS = frozenset({"init", "rebuild", "demo", "completion", "agent", "config"})
 # What supervisord starts: their log keeps the trace of a fault.
 SERVICES = frozenset({"controller", "worker"})
 CANCELLED, OF_THE_SHELL = 5, 130

@@ -60,7 +60,11 @@ def init(
 
 
 def _holds_something(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    # A disk with the backups of a lost server may hang there already.
+    mine = {"srv", "lost+found"}
+    return folder.exists() and (
+        not folder.is_dir() or any(entry.name not in mine for entry in folder.iterdir())
+    )
 
 
 def serve(

@@ -1,21 +1,41 @@
-"""Verbs for the care of the server itself: copy make, copy list, key recovery."""
+"""Verbs for the care of the server itself: its copy, its ledger, a server made anew, recovery keys."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pbs.cli.admin import key_group
-from pbs.cli.show import Json, document, note, table, when
+from pbs.cli.show import Json, Name, document, note, table, when
+from pbs.errors import HomeError, UsageError
 from pbs.home import Home
 
+if TYPE_CHECKING:
+    from pbs.rebuild import Report
+
 copy_group = typer.Typer(help="The encrypted copy of the server itself.", no_args_is_help=True)
+
+ledger_group = typer.Typer(help="The ledger as a file.", no_args_is_help=True)
+KeyFile = Annotated[
+    str | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="A file that holds the key; `-` = standard input.",
+        show_default=False,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.add_typer(copy_group, name="copy")
+    app.add_typer(ledger_group, name="ledger")
+    app.command("rebuild")(rebuild)
 
 
 @copy_group.command("make")
@@ -75,3 +95,136 @@ def key_recovery(context: typer.Context, as_json: Json = False) -> None:
     except PbsError as error:
         # The sheet matters more than the note that it was printed.
         note(f"the ledger could not take note of this: {error.message}")
+
+
+@key_group.command("import")
+def key_import(context: typer.Context, name: Name, key_file: KeyFile = None) -> None:
+    """Take the repository password of a source from its recovery sheet, so that its repository can be adopted."""
+    from pbs import repository
+    from pbs.assemble import password_of
+    from pbs.files import write
+    from pbs.model import valid_name
+
+    home: Home = context.obj
+    if not valid_name(name):
+        raise UsageError(f"{name!r} cannot be a source's name", "see the recovery sheet for the name")
+    password = _secret(f"Password of the repository of {name}", key_file)
+    if (home.repository(name) / "config").exists():
+        asyncio.run(repository.identity(repository.Handle(home.repository(name), password, home.cache)))
+    else:
+        note(f"no repository lies at {home.repository(name)} yet, so the password could not be tried")
+    path = home.password(name)
+    if path.exists() and password_of(home, name) != password:
+        raise HomeError(f"{path} holds another password", "move that file away first, and keep it")
+    write(path, password.encode() + b"\n")
+    note(f"{path} is written; `pbs source add {name} …` or `pbs reload` adopts the repository")
+
+
+def _secret(what: str, key_file: str | None) -> str:
+    """A secret from a person or a file: never from the command line, where every process could read it."""
+    from pbs.files import explained
+
+    if key_file == "-":
+        given = sys.stdin.readline()
+    elif key_file is not None:
+        with explained("read the key", Path(key_file)):
+            given = Path(key_file).read_text(encoding="utf-8", errors="replace")
+    elif sys.stdin.isatty():
+        given = typer.prompt(what, hide_input=True, err=True)
+    else:
+        raise UsageError("the key must be given", "with --key-file FILE, or --key-file - on standard input")
+    if not given.strip() or "\n" in given.strip():
+        raise UsageError("this is no key: it is empty or has several lines", "give the one line of the sheet")
+    return given.strip()
+
+
+@ledger_group.command("check")
+def ledger_check(context: typer.Context, as_json: Json = False) -> int:
+    """Look at every page and row of the ledger; exit 1 where something is wrong."""
+    from pbs.ledger.files import faults
+
+    found = faults(context.obj.ledger)
+    if as_json:
+        document({"ok": not found, "faults": found})
+    elif found:
+        print("\n".join(found))
+        note("`pbs stop`, then `pbs ledger rebuild` makes it anew from all that is left")
+    else:
+        print("ok")
+    return 1 if found else 0
+
+
+@ledger_group.command("rebuild")
+def ledger_rebuild(
+    context: typer.Context,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where the ledger is sound.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Make a damaged or lost ledger anew: from the newest copy, the logs of runs, the repositories.
+
+    The old file is set aside. Needs the service stopped.
+    """
+    from pbs.clock import SystemClock
+    from pbs.rebuild import rebuild_ledger
+
+    return _tell(
+        asyncio.run(rebuild_ledger(context.obj, SystemClock(), anyway=anyway)), context.obj, as_json=as_json
+    )
+
+
+def rebuild(
+    context: typer.Context,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="The copies; else srv/backup/pbs/.server.restic of the home.",
+            show_default=False,
+        ),
+    ] = None,
+    copy: Annotated[
+        str,
+        typer.Option(
+            "--copy", metavar="ID", help="The copy to use; else the newest that is sound.", show_default=False
+        ),
+    ] = "",
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> int:
+    """Make a lost server anew, in the home that --home names, from the copy beside its repositories."""
+    from pbs.clock import SystemClock
+    from pbs.rebuild import rebuild_server
+    from pbs.servercopy import typed_key
+
+    home: Home = context.obj
+    key = typed_key(_secret("Recovery key", key_file))
+    report = asyncio.run(rebuild_server(home.root, source, key, copy, SystemClock()))
+    code = _tell(report, home, as_json=as_json)
+    if not as_json:
+        print(f"next: pbs --home {home.root} doctor, then pbs --home {home.root} serve")
+    return code
+
+
+def _tell(report: Report, home: Home, *, as_json: bool) -> int:
+    from pbs.clock import stamp
+
+    made = stamp(report.base.time) if report.base else None
+    sources: list[dict[str, Any]] = [
+        {"source": each.source, "runs": each.runs, "snapshots_from_logs": each.from_logs,
+         "snapshots_from_repository": each.from_repository, "refused": each.refused}
+        for each in report.sources
+    ]  # fmt: skip
+    if as_json:
+        aside = str(report.aside) if report.aside else None
+        document({"home": str(home.root), "copy": report.base.id if report.base else None, "copy_made": made,
+                  "aside": aside, "sources": sources, "remarks": report.remarks})  # fmt: skip
+    else:
+        print(f"began with the copy of {made}" if made else "no copy could be used: began with nothing")
+        if report.aside:
+            print(f"the old ledger is now {report.aside}")
+        head = ("SOURCE", "RUNS ADDED", "SNAPSHOTS BY LOGS", "BY THE REPOSITORY", "NOT ADMITTED")
+        table(head, [tuple(each.values()) for each in sources], right=frozenset({1, 2, 3, 4}))
+        for remark in report.remarks:
+            note(remark)
+    return 1 if report.remarks else 0
