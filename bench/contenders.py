@@ -214,7 +214,9 @@ class Pull(Contender):
         home = self.folder / "h"
         self.pbs("init", str(home))
         listen = f"127.0.0.1:{free_port()}"
-        (home / "pbs.toml").write_text(f'[server]\nlisten = "{listen}"\nbase_url = "http://{listen}"\n')
+        (home / "pbs.toml").write_text(
+            f'[server]\nlisten = "{listen}"\nbase_url = "http://{listen}"\n[defaults]\nschedule = "manual"\n'
+        )
         self.sshd = Sshd(self.box, self.folder)
         agent = self._agent()
         serve = [*PBS, "--home", str(home), "serve"]

@@ -15,6 +15,7 @@ from pbs.files import FileLock
 from pbs.model import Ending, Kind, Outcome, Run, Source
 from pbs.runs.halt import Halt, cancelled, stopped
 from pbs.runs.lifecycle import conduct, imports_first
+from pbs.schedule import retry_of, told
 from pbs.threads import in_thread
 
 LEDGER_SECONDS = 5.0
@@ -57,7 +58,7 @@ class Carrier:
             if source is not None:
                 # Before the run's end is told: then nothing of it is left to do.
                 await self._rest(source)
-            await self._end(run, ending)
+            await self._end(run, ending, source.retries if source is not None else 0)
         except LeaseLost as error:
             log.warning("%s", error.message)
         except Exception:
@@ -93,12 +94,15 @@ class Carrier:
         try:
             if not in_use.acquire(shared=True):
                 return Ending(
-                    Outcome.FAILED, f"the repository of {run.source} is being maintained", "try again"
+                    Outcome.FAILED,
+                    f"the repository of {run.source} is being maintained",
+                    "try again",
+                    retry=True,
                 )
             await in_thread(clear_scratch, self._tools.home, source.name)
             return await self._run(source, live, (lock.descriptor, in_use.descriptor))
         except PbsError as error:
-            return Ending(error.outcome, error.message, error.hint)
+            return Ending(error.outcome, error.message, error.hint, retry=error.retryable)
         except Exception as error:
             log.exception("the run %s met a fault", run.id)
             return Ending(
@@ -134,7 +138,8 @@ class Carrier:
             ending = Ending(error.outcome, error.message, error.hint)
         log.info("%s comes before %s", before.id, live.run.id)
         live.now = live.run
-        await self._end(before, ending)
+        # The next pull tries it again by itself.
+        await self._end(before, ending, retries=0)
 
     async def _rest(self, source: Source) -> None:
         try:
@@ -142,11 +147,13 @@ class Carrier:
         except PbsError as error:
             log.warning("the endpoint of %s: %s", source.name, error.message)
 
-    async def _end(self, run: Run, ending: Ending) -> None:
+    async def _end(self, run: Run, ending: Ending, retries: int) -> None:
         """Write down how a run ended; as long as the ledger cannot be written, the run is ours and goes on."""
         while True:
+            now = self._tools.clock.now()
+            retry = retry_of(run, ending, retries, now)
             try:
-                self._tools.ledger.queue.end(run, self._lease, ending, self._tools.clock.now())
+                self._tools.ledger.queue.end(run, self._lease, told(ending, retry), now, retry)
             except LeaseLost:
                 raise
             except LedgerError as error:

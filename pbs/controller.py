@@ -11,7 +11,9 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from pbs.assemble import Tools, endpoint_of
@@ -22,17 +24,22 @@ from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock, tree_bytes, write
 from pbs.home import SUPERVISOR_PID, Home
-from pbs.ledger import open_ledger
-from pbs.model import Cause, Kind, Run, Source
+from pbs.ledger import Deal, missed_run, open_ledger
+from pbs.model import Cause, Kind, Mark, Run, Source
 from pbs.process import die_with_parent
 from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
+from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead
 from pbs.textlog import record
 from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
 TICK_SECONDS = 2.0
 LATE_SECONDS = 60.0
+# From the begin of a run that a source gave notice of to the next such run, at least.
+NOTICE_SECONDS = 30.0
+# How many sources are dealt with in one transaction.
+BATCH = 100
 log = logging.getLogger("pbs.controller")
 
 
@@ -53,12 +60,16 @@ class Controller:
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
         self._wakes = home.sockets / "wake"
+        self._planner = Planner(self.ledger.slots.marks())
+        self._plan()
 
     # what the API asks
 
     def request(self, source: str, kind: Kind, cause: Cause) -> Run:
         """Queue a run, or join the one of its kind that waits."""
-        run = self.ledger.queue.request(source, kind, cause, self.clock.now())
+        now = self.clock.now()
+        rest = self._rest_until(source, now) if cause is Cause.NOTICE else None
+        run = self.ledger.queue.request(source, kind, cause, now, rest)
         ring(self._wakes)
         return run
 
@@ -77,6 +88,18 @@ class Controller:
         """The time."""
         return self.clock
 
+    def _rest_until(self, name: str, now: datetime) -> datetime | None:
+        """Until when a source that gave notice just before has to wait; None where it need not."""
+        last = self.ledger.newest_run(name, kind=Kind.PULL)
+        if last is None or last.cause is not Cause.NOTICE or last.started is None:
+            return None
+        rest = min(last.started, now) + timedelta(seconds=NOTICE_SECONDS)
+        return rest if rest > now else None
+
+    def next(self, name: str) -> datetime | None:
+        """When a source is pulled next by its schedule."""
+        return self._planner.next(name)
+
     @property
     def sources(self) -> Mapping[str, Source]:
         """The configured sources."""
@@ -93,6 +116,7 @@ class Controller:
             ConfigError: it is wrong; the old one stays in force.
         """
         self.config = load(self.home)
+        self._plan()
         remarks = await self._settle()
         # The workers read it when they are rung; so the last good one is the same for all of us.
         ring(self._wakes)
@@ -125,7 +149,7 @@ class Controller:
 
     async def _tick(self) -> None:
         """One round. What fails in it stops nothing else, is said once, and is tried again in the next."""
-        for part in (self._reap, self._forget, self._call_workers, self._publish):
+        for part in (self._reap, self._forget, self._schedule, self._call_workers, self._publish):
             try:
                 await part()
             except PbsError as error:
@@ -138,6 +162,23 @@ class Controller:
         if self._complaints.get(about) != text:
             log.warning("%s", text)
         self._complaints[about] = text
+
+    def _plan(self) -> None:
+        """Take up the schedules of the configuration; a source that left it is dealt with anew when it comes back."""
+        self._planner.configure({name: Timetable.of(each) for name, each in self.config.sources.items()})
+        self.ledger.slots.keep(self.config.sources)
+
+    async def _schedule(self) -> None:
+        """Queue what is due, and record what should have happened and did not."""
+        now = self.clock.now()
+        decisions = self._planner.look(now, self.ledger.slots.waiting())
+        while batch := list(islice(decisions, BATCH)):
+            self.ledger.slots.deal([_deal(each, now) for each in batch], now)
+            for each in batch:
+                self._planner.done(each)
+            if any(each.slot is not None for each in batch):
+                ring(self._wakes)
+            await self.clock.sleep(0)
 
     async def _settle(self) -> list[str]:
         """Make what configured sources lack, and have exactly their endpoints run. One bad source stops no other."""
@@ -178,8 +219,11 @@ class Controller:
     async def _reap(self) -> None:
         """End as interrupted the runs whose worker died (their run lock can be had), and let their endpoints rest."""
         for name in sorted({run.source for run in self.ledger.queue.running()}):
+            now = self.clock.now()
+            source = self.config.sources.get(name)
+            retry = partial(retry_of_dead, retries=source.retries if source is not None else 0, now=now)
             with self._unless_running(name) as free:
-                if free and self.ledger.queue.interrupt(name, self.clock.now()):
+                if free and self.ledger.queue.interrupt(name, now, retry):
                     self._restless.add(name)
         for name in sorted(self._restless):
             try:
@@ -200,7 +244,7 @@ class Controller:
 
     async def _call_workers(self) -> None:
         """One idle worker is enough; more are started while runs wait."""
-        if not self.ledger.queue.waiting():
+        if not self.ledger.queue.waiting(self.clock.now()):
             return
         # The first one as well: supervisord may have given up on it.
         wanted = self.config.server.workers if self.ledger.queue.running() else 1
@@ -247,6 +291,14 @@ class Controller:
         """The feed of one source, or of all."""
         runs = self.ledger.runs(None if name == ALL else name, limit=FEED_ITEMS, ended=True)
         return feed_of(name, self.config.server.base_url, runs)
+
+
+def _deal(decision: Decision, now: datetime) -> Deal:
+    mark, missed = Mark(decision.signature, decision.seen), decision.missed
+    if missed is None:
+        return Deal(decision.source, mark, decision.slot)
+    told = missed_run(decision.source, missed.first, missed.message, HINT_MISSED, now)
+    return Deal(decision.source, mark, decision.slot, told)
 
 
 def main(home: Home) -> None:

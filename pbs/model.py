@@ -31,6 +31,7 @@ class Cause(StrEnum):
     DUE = "due"
     NOTICE = "notice"
     FOLLOW_UP = "follow-up"
+    RETRY = "retry"
 
 
 class RunState(StrEnum):
@@ -96,7 +97,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing that is backed up, with everything that a run of it needs to know (no secrets)."""
+    """One thing that is backed up, with everything that a run of it needs to know (no secrets).
+
+    `window` is opening and closing in minutes of the day; `jitter` in seconds, None = as the schedule allows.
+    """
 
     name: str
     address: Address
@@ -107,6 +111,10 @@ class Source:
     migrate: str = "latest"
     schedule: str = "0 * * * *"
     timeout: float = 43200.0
+    timezone: str = "UTC"
+    window: tuple[int, int] | None = None
+    jitter: float | None = None
+    retries: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,7 @@ class ServerSettings:
     copies: str = "daily"
     run_logs: RunLogs = field(default_factory=RunLogs)
     log_format: str = "text"
+    max_runs_per_host: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,14 @@ class Run:
     def seconds(self) -> float | None:
         """How long it ran, in seconds; None while it has not both begun and ended."""
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Up to which moment the slots of a source were dealt with, and by which schedule."""
+
+    schedule: str
+    seen: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +246,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends: a value, never an exception, across the run's border."""
+    """How a run ends: a value, never an exception, across the run's border. `retry`: whether another try may help."""
 
     outcome: Outcome
     message: str
@@ -242,6 +259,7 @@ class Ending:
     tunnel_bytes: int | None = None
     warnings: int = 0
     output: str | None = None
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

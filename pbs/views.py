@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pbs.clock import stamp
@@ -65,9 +66,15 @@ def receipt_view(receipt: Receipt) -> dict[str, Any]:
 
 
 def source_view(
-    source: Source, *, last: Run | None, last_ok: Run | None, snapshots: int, repository_bytes: int | None
+    source: Source,
+    *,
+    last: Run | None,
+    last_ok: Run | None,
+    snapshots: int,
+    repository_bytes: int | None,
+    coming: datetime | None = None,
 ) -> dict[str, Any]:
-    """A source. `next` and `promises_broken` are null until something decides them."""
+    """A source. `next` is null where no schedule or no service runs; `promises_broken` until something decides them."""
     return {
         "name": source.name,
         "host": source.address.host,
@@ -75,7 +82,7 @@ def source_view(
         "user": source.address.user,
         "state": last.state.value if last and last.state.value != "ended" else "idle",
         "schedule": source.schedule,
-        "next": None,
+        "next": stamp(coming),
         "last_run": run_view(last) if last else None,
         "last_ok": stamp(last_ok.ended) if last_ok else None,
         "snapshots": snapshots,

@@ -11,6 +11,10 @@ import math
 import secrets
 import signal
 import sys
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TypedDict
 
 from pbs.assemble import Tools
 from pbs.carry import Carrier
@@ -20,9 +24,11 @@ from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock
 from pbs.home import SUPERVISOR_PID, Home
-from pbs.ledger import open_ledger
-from pbs.model import Run
+from pbs.ledger import has_room, missed_run, open_ledger
+from pbs.model import Cause, Run
 from pbs.process import die_with_parent
+from pbs.schedule import HINT_MISSED, Timetable, overtaken, retry_of_dead
+from pbs.schedule.decide import BUSY, CROWDED
 from pbs.wake import Bell, ring
 
 POLL_SECONDS = 5.0
@@ -30,6 +36,20 @@ IDLE_SECONDS = 60.0
 # Less than supervisord gives a worker (stopwaitsecs).
 ENDING_SECONDS = 27.0
 log = logging.getLogger("pbs.worker")
+
+
+class Limits(TypedDict):
+    """How many runs may go on at a time: in all, on one machine, and which machine each source is on."""
+
+    at_most: int
+    per_host: int
+    hosts: dict[str, str]
+
+
+def retries_of(config: Config, name: str) -> int:
+    """How often a run of this source is tried again; not at all where it is not configured any more."""
+    source = config.sources.get(name)
+    return source.retries if source is not None else 0
 
 
 class Worker:
@@ -89,7 +109,8 @@ class Worker:
 
     def _claim(self, bell: Bell) -> None:
         """Take on as many queued runs as there is room for."""
-        waiting = self._tools.ledger.queue.waiting()
+        queue, now = self._tools.ledger.queue, self._tools.clock.now()
+        waiting = queue.waiting(now)
         if not waiting:
             return
         try:
@@ -101,22 +122,69 @@ class Worker:
         # Workers are stopped one after the other: what one lets go of is not for the next, but for the next start.
         if room <= 0 or self._tools.supervisor.stopping():
             return
+        busy = {run.source for run in queue.running()}
         for run in waiting:
             if room <= 0:
                 return
-            if run.source not in self._live and self._take(run, bell, server.max_runs):
+            # Looked at first without a lock and a transaction: a thousand may wait for one to end. `claim` looks again.
+            if (
+                run.source not in self._live
+                and has_room(run.source, busy - {run.source}, **self._limits())
+                and self._may_begin(run, now)
+                and self._take(run, bell)
+            ):
+                busy.add(run.source)
                 room -= 1
 
-    def _take(self, run: Run, bell: Bell, at_most: int) -> bool:
+    def _limits(self) -> Limits:
+        server = self._config.server
+        return {
+            "at_most": server.max_runs,
+            "per_host": server.max_runs_per_host,
+            "hosts": {name: source.address.host for name, source in self._config.sources.items()},
+        }
+
+    def _may_begin(self, run: Run, now: datetime) -> bool:
+        """Whether the window of the source is open, or a person asked; else it waits until then."""
+        source = self._config.sources.get(run.source)
+        if source is None or run.cause is Cause.ASKED:
+            return True
+        opening = Timetable.of(source).opens(now)
+        if opening > now:
+            self._tools.ledger.queue.put_off(run, opening)
+        return opening == now
+
+    def _overtaken(self, run: Run, now: datetime) -> tuple[Run, Run | None]:
+        """The run as it begins, for the newest slot that passed while it waited, and the record of the others."""
+        source = self._config.sources.get(run.source)
+        if source is None or run.due is None or run.retry_of is not None:
+            return run, None
+        slot, missed = overtaken(Timetable.of(source), run.due, now, self._obstacle(run.source, run.due))
+        if missed is None:
+            return replace(run, due=slot), None
+        told = missed_run(run.source, missed.first, missed.message, HINT_MISSED, now)
+        return replace(run, due=slot), told
+
+    def _obstacle(self, name: str, due: datetime) -> str:
+        """Why a run of this source did not begin when it was due."""
+        before = self._tools.ledger.runs(name, limit=3, ended=True)
+        went_on = any(run.started and run.ended and run.started <= due <= run.ended for run in before)
+        return BUSY if went_on else CROWDED
+
+    def _take(self, run: Run, bell: Bell) -> bool:
         lock = FileLock(self._home.locks / f"{run.source}.run.lock")
         if not lock.acquire():
             return False
         now = self._tools.clock.now()
         try:
             # The lock is ours: whoever was called running for this source is dead.
-            if self._tools.ledger.queue.interrupt(run.source, now):
+            retries = retries_of(self._config, run.source)
+            if self._tools.ledger.queue.interrupt(
+                run.source, now, partial(retry_of_dead, retries=retries, now=now)
+            ):
                 ring(self._home.sockets / "wake")
-            claimed = self._tools.ledger.queue.claim(run, self._lease, now, at_most)
+            begun, missed = self._overtaken(run, now)
+            claimed = self._tools.ledger.queue.claim(begun, self._lease, now, missed=missed, **self._limits())
         except PbsError:
             lock.release()
             raise

@@ -161,9 +161,19 @@ def _show_status(home: Home, services: list[dict[str, Any]], sources: list[dict[
         last = each["last_run"] or {}
         lines.append((each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")),
                       when(each["last_ok"]), each["snapshots"], amount(each["repository_bytes"]),
-                      each["schedule"]))  # fmt: skip
+                      each["schedule"], when(each["next"])))  # fmt: skip
     if lines:
-        head = ("SOURCE", "STATE", "LAST", "ENDED (UTC)", "LAST OK (UTC)", "SNAPSHOTS", "SIZE", "SCHEDULE")
+        head = (
+            "SOURCE",
+            "STATE",
+            "LAST",
+            "ENDED (UTC)",
+            "LAST OK (UTC)",
+            "SNAPSHOTS",
+            "SIZE",
+            "SCHEDULE",
+            "NEXT (UTC)",
+        )
         table(head, lines, right=frozenset({5, 6}))
     else:
         note("no source yet: `pbs source add NAME --host HOST`")

@@ -42,7 +42,7 @@ def list_sources(context: typer.Context, as_json: Json = False) -> None:
         document({"sources": sources})
         return
     lines = [
-        (each["name"], f"{each['user']}@{each['host']}:{each['port']}", each["schedule"], each["snapshots"],
+        (each["name"], f"{each['user']}@{each['host']}:{each['port']}", each["schedule"], when(each["next"]), each["snapshots"],
          when(each["last_ok"]), amount(each["repository_bytes"]))
         for each in sources
     ]  # fmt: skip
@@ -50,7 +50,9 @@ def list_sources(context: typer.Context, as_json: Json = False) -> None:
         note("no source yet: `pbs source add NAME --host HOST`")
         return
     table(
-        ("SOURCE", "WHERE", "SCHEDULE", "SNAPSHOTS", "LAST OK (UTC)", "SIZE"), lines, right=frozenset({3, 5})
+        ("SOURCE", "WHERE", "SCHEDULE", "NEXT (UTC)", "SNAPSHOTS", "LAST OK (UTC)", "SIZE"),
+        lines,
+        right=frozenset({4, 6}),
     )
 
 

@@ -76,6 +76,11 @@ class ServerFields(Fields):
     max_runs: kinds.MaxRuns = field(
         4, "How many runs may be under way at a time on this server.", takes="1 to 1000"
     )
+    max_runs_per_host: kinds.MaxRuns = field(
+        2,
+        "How many runs may be under way at a time on one machine that is backed up: sources with the same host count together.",
+        takes="1 to 1000",
+    )
     run_dir: kinds.Folder = field(
         "var/run",
         "Where sockets lie: a folder of the home, or an absolute one. Socket paths may have 107 bytes at most, so a home "
@@ -201,21 +206,34 @@ class DefaultFields(Fields):
         takes='"latest" or "off"', examples=("off",),
     )  # fmt: skip
     schedule: kinds.Schedule = field(
-        "0 * * * *", "When the source is pulled: five cron fields, a distance, when the source asks for it, or only by hand. Not acted on yet: runs start when somebody asks for them.",
+        "0 * * * *", "When the source is pulled: five cron fields, a distance, when the source asks for it, or only by hand. Any source that is "
+        'not "manual" may also ask by itself.',
         takes='cron, "every 6h", "on-notification" or "manual"', examples=("every 6h", "30 2 * * mon-fri", "manual"),
     )  # fmt: skip
     timezone: kinds.TimeZone = field(
         "UTC",
-        "What the hours of schedule mean. Not acted on yet.",
+        "What the hours of schedule and window mean.",
         takes="time zone",
         examples=("Europe/Paris",),
     )
+    window: kinds.Window = field(
+        None, "Hours in which runs may begin, over midnight too. What is due outside of them waits, once, until they begin; a run that "
+        'goes on when they end is not stopped; `pbs pull` is free of them. "none" lifts a window that [defaults] sets.',
+        takes='"HH:MM-HH:MM" or "none"', examples=("22:00-06:00",),
+    )  # fmt: skip
+    jitter: kinds.Jitter = field(
+        "auto", "By how much a run may begin after the time that schedule names, so that many sources do not begin in the same second. "
+        'Each source always keeps its own place. "auto" is a tenth of the distance to the next run, at most half an hour; "every 6h" has '
+        "its place anywhere in the six hours.",
+        takes='"auto", duration or "none"', examples=("5m",),
+    )  # fmt: skip
     timeout: kinds.Duration = field(
         "12h", "A run that takes longer is ended and counts as failed.", takes="duration", examples=("90m",)
     )
     retries: kinds.Retries = field(
         2,
-        "How often a run is tried again that failed for a reason that may pass. Not acted on yet.",
+        "How often a run is tried again that failed for a reason that may pass, or whose process died: after half a minute, then "
+        "after longer and longer.",
         takes="0 to 100",
         examples=(0,),
     )

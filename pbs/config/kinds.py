@@ -26,6 +26,7 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 LEAST_LOGS = 10_000_000
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-((?=24:00)24|[01][0-9]|2[0-3]):([0-5][0-9])")
 NAME_RULE = (
     'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
 )
@@ -226,6 +227,26 @@ def _schedule(value: object) -> str:
     return check_schedule(text(" ".join(value.split()) if isinstance(value, str) else value, "every 6h"))
 
 
+def _window(value: object) -> tuple[int, int] | None:
+    if value == "none":
+        return None
+    match = _HOURS.fullmatch(text(value, "22:00-06:00"))
+    if match is None:
+        raise ValueError(
+            f'{shown(value)} is no window; write two times of day, such as "22:00-06:00", or "none"'
+        )
+    opening, closing = (60 * int(match[hour]) + int(match[hour + 1]) for hour in (1, 3))
+    if opening == closing % 1440:
+        raise ValueError(f'{shown(value)} is a whole day or nothing; write "none" for runs at any time')
+    return opening, closing % 1440
+
+
+def _jitter(value: object) -> float | None:
+    if value in ("auto", "none"):
+        return None if value == "auto" else 0.0
+    return _duration(value)
+
+
 def _push(value: object) -> str:
     push = text(value, "after-pull")
     return push if push == "after-pull" else check_schedule(push, also=('"after-pull"',), notice=False)
@@ -296,6 +317,8 @@ Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
 Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]
 TimeZone = Annotated[str, PlainValidator(_timezone), WithJsonSchema(_STRING)]
 Schedule = Annotated[str, PlainValidator(_schedule), WithJsonSchema(_STRING)]
+Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSchema(_STRING)]
+Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
 Keep = Annotated[

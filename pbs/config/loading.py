@@ -36,8 +36,6 @@ class Clone:
 class Policy:
     """What is decided about the runs of a source. An empty `keep` keeps everything."""
 
-    timezone: str
-    retries: int
     keep: Mapping[str, int | str]
     clones: tuple[Clone, ...]
 
@@ -207,6 +205,7 @@ def _server(fields: ServerFields, written: Mapping[str, object]) -> ServerSettin
         fields.copies,
         kept,
         fields.log_format,
+        fields.max_runs_per_host,
     )
 
 
@@ -222,6 +221,10 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
         limits=Limits(fields.limits.upload, fields.limits.download),
         migrate=fields.migrate,
         schedule=fields.schedule,
+        timezone=fields.timezone,
+        window=fields.window,
+        jitter=fields.jitter,
+        retries=fields.retries,
         timeout=fields.timeout,
     )
 
@@ -234,7 +237,7 @@ def _policy(home: Home, fields: SourceFields) -> Policy:
         return Clone(name, address, wanted.push, wanted.max_deletions)
 
     clones = tuple(clone(name, wanted) for name, wanted in fields.clone.items())
-    return Policy(fields.timezone, fields.retries, fields.keep, clones)
+    return Policy(fields.keep, clones)
 
 
 def _origins(entry: _Entry, defaults: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:

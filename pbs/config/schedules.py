@@ -40,7 +40,8 @@ def check_schedule(schedule: str, also: tuple[str, ...] = (), *, notice: bool = 
             f"(minute, hour, day, month, day of the week), or {', '.join(others[:-1])} or {others[-1]}"
         )
     sets = [_field(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
-    if words[4] == "*" and not any(min(sets[2]) <= _LONGEST[month - 1] for month in sets[3]):
+    both = words[2].startswith("*") or words[4].startswith("*")  # else either of the two fields is enough
+    if both and not any(min(sets[2]) <= _LONGEST[month - 1] for month in sets[3]):
         raise ValueError(
             f'"{clean_line(schedule, 60)}" never comes: no such month has that day; write a day that exists'
         )

@@ -17,6 +17,7 @@ from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
+from pbs.ledger.slots import Slots
 from pbs.ledger.upkeep import Upkeep
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
@@ -68,8 +69,8 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 
 
 class Ledger:
-    """Sources, repositories, receipts, events; `queue` is the life of runs, `cancelling` who wants one to stop, `access`
-    who may ask, `upkeep` its own care.
+    """Sources, repositories, receipts, events; `queue` is the life of runs, `slots` how far schedules were dealt with,
+    `cancelling` who wants a run to stop, `access` who may ask, `upkeep` its own care.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -79,6 +80,7 @@ class Ledger:
         self.access = Access(engine)
         self.upkeep = Upkeep(engine)
         self.cancelling = Cancelling(engine)
+        self.slots = Slots(engine)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -62,7 +62,7 @@ async def _bounded(work: Work) -> Ending:
         async with work.stages.bounded():
             return await act(work)
     except PbsError as error:
-        return Ending(error.outcome, error.message, error.hint)
+        return Ending(error.outcome, error.message, error.hint, retry=error.retryable)
     except TimeoutError as error:
         return work.stages.late() if work.stages.expired else _fault(error)
     except asyncio.CancelledError:

@@ -85,6 +85,7 @@ def _source(face: Face, name: str) -> dict[str, Any]:
         last_ok=face.ledger.newest_run(name, Outcome.OK),
         snapshots=len(face.ledger.usable(name)),
         repository_bytes=face.repository_bytes(name),
+        coming=face.next(name),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +47,10 @@ class Face(Protocol):
 
     def feed(self, name: str) -> bytes:
         """The feed of one source, or of all."""
+        ...
+
+    def next(self, name: str) -> datetime | None:
+        """When a source is pulled next by its schedule; None where it has none."""
         ...
 
     def repository_bytes(self, name: str) -> int | None:

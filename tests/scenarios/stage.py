@@ -171,7 +171,8 @@ class Pbs:
         self.configure(f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n')
 
     def configure(self, server: str, rest: str = "") -> None:
-        """Replace pbs.toml."""
+        """Replace pbs.toml. Runs come when a test asks for them, unless it says otherwise."""
+        rest = rest if "[defaults]" in rest else f'[defaults]\nschedule = "manual"\nretries = 0\n{rest}'
         (self.home / "pbs.toml").write_text(f"[server]\n{server}\n{rest}")
 
     def __call__(

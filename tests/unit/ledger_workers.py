@@ -10,7 +10,7 @@ from typing import Any
 
 from pbs.errors import LedgerError
 from pbs.ledger import open_ledger
-from pbs.model import Cause, Kind
+from pbs.model import Cause, Ending, Kind, Outcome
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 
@@ -23,6 +23,23 @@ def claim_all(path: Path, lease: str, barrier: Any, won: Any) -> None:
         for run in waiting:
             if ledger.queue.claim(run, lease, NOW, at_most=10_000) is not None:
                 won.put(run.id)
+    won.put(None)
+
+
+def claim_beside(
+    path: Path, lease: str, barrier: Any, won: Any, hosts: dict[str, str], per_host: int
+) -> None:
+    """Claim and end whatever waits, telling after each claim how many runs of that host go on."""
+    ledger = open_ledger(path)
+    barrier.wait()
+    while waiting := ledger.queue.waiting():
+        for run in waiting:
+            claimed = ledger.queue.claim(run, lease, NOW, at_most=100, per_host=per_host, hosts=hosts)
+            if claimed is None:
+                continue
+            beside = [each for each in ledger.queue.running() if hosts[each.source] == hosts[run.source]]
+            won.put((run.id, len(beside)))
+            ledger.queue.end(claimed, lease, Ending(Outcome.OK, "done"), NOW)
     won.put(None)
 
 

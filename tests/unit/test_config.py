@@ -64,7 +64,9 @@ def test_built_in_values(home: Home) -> None:
     assert config.sources == {"web1": Source("web1", address)}
     policy = config.policies["web1"]
     keep = {"last": 3, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "2d"}
-    assert (policy.timezone, policy.retries, policy.keep, policy.clones) == ("UTC", 2, keep, ())
+    web = config.sources["web1"]
+    assert (web.timezone, web.retries, web.window, web.jitter) == ("UTC", 2, None, None)
+    assert (policy.keep, policy.clones) == (keep, ())
 
 
 def test_every_value_arrives(home: Home) -> None:
@@ -72,7 +74,13 @@ def test_every_value_arrives(home: Home) -> None:
     home.config.write_bytes((CONFIGS / "valid/everything.toml").read_bytes())
     config = load(home)
     assert config.server == ServerSettings(
-        ("::1", 8080), "https://backup.example.org/pbs", 3, 8, "/run/pbs", ("feeds", "health")
+        ("::1", 8080),
+        "https://backup.example.org/pbs",
+        3,
+        8,
+        "/run/pbs",
+        ("feeds", "health"),
+        max_runs_per_host=5,
     )
     web1 = config.sources["web1"]
     key = str(home.root / "etc/keys/web1_ed25519")
@@ -80,6 +88,7 @@ def test_every_value_arrives(home: Home) -> None:
         "web1",
         Address("2001:db8::7", 2222, "pbs", EXAMPLE_HOST_KEY, key),
         "none", "on-demand", 250_000_000, Limits(20_000_000, 524_288), "off", "every 6h", 172800.0,
+        "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5,
     )  # fmt: skip
     assert config.policies["web1"].keep["within"] == "14d"
     clones = {clone.name: clone for clone in config.policies["web1"].clones}
