@@ -16,6 +16,7 @@
     ├── ToolError             a program failed, is missing, too old, or took too long
     │   ├── ToolMissing
     │   ├── ToolTimeout
+    │   ├── TooMuch           a program printed more than anybody wants to hold
     │   └── ResticError
     │       ├── RepositoryMissing
     │       ├── RepositoryLocked
@@ -105,7 +106,7 @@ class TooMany(PbsError):
 
     code = "too_many"
     retryable = True
-    http_status = 503
+    http_status = 429
 
 
 class ServiceDown(PbsError):
@@ -169,6 +170,13 @@ class ToolTimeout(ToolError):
 
     code = "tool_timeout"
     retryable = True
+
+
+class TooMuch(ToolError):
+    """A program printed more than its caller can hold."""
+
+    code = "too_much"
+    http_status = 422
 
 
 class ResticError(ToolError):

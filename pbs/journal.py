@@ -15,6 +15,7 @@ from pbs.files import append_line, explained
 from pbs.model import Run
 
 SIZE_LIMIT = 64 << 20
+PART_LIMIT = 4 << 20
 # Few, and what a lost ledger is rebuilt from: a source that talks without end must not keep them out.
 ALWAYS = frozenset({"admitted", "quarantined", "ended"})
 TAIL = 1 << 15
@@ -94,6 +95,28 @@ def newest(path: Path, *names: str) -> dict[str, dict[str, Any]]:
                 if isinstance(event, dict) and event.get("event") in names:
                     found[str(event["event"])] = event
     return found
+
+
+def part_of_log(path: Path, start: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """So many events from this byte of a log on, and the byte to go on at."""
+    events: list[dict[str, Any]] = []
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return events, 0
+    with os.fdopen(descriptor, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        place = file.seek(min(start, end))
+        while len(events) < limit and place - start < PART_LIMIT:
+            line = file.readline()
+            if not line.endswith(b"\n"):
+                break
+            place += len(line)
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    events.append(event)
+    return events, place
 
 
 def find_log(logs: Path, run_id: str) -> Path | None:

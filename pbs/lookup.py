@@ -13,7 +13,7 @@ from pbs.assemble import handle_of
 from pbs.errors import NotFound
 from pbs.files import locked
 from pbs.home import Home
-from pbs.ledger import open_ledger
+from pbs.ledger import Ledger, open_ledger
 from pbs.model import Receipt
 from pbs.repository import Handle, view
 
@@ -28,23 +28,26 @@ class Found:
 
 
 @contextmanager
-def opened(home: Home, name: str, wanted: str) -> Iterator[Found]:
+def opened(home: Home, name: str, wanted: str, ledger: Ledger | None = None) -> Iterator[Found]:
     """The repository of a source and the snapshot that `wanted` names: `latest`, an id or a prefix of one.
+
+    `ledger` is one that is open already.
 
     Raises:
         NotFound: no such source or snapshot.
         LeaseHeld: the repository is being maintained.
     """
-    ledger = open_ledger(home.ledger)
+    asked = ledger if ledger is not None else open_ledger(home.ledger)
     try:
-        ledger.require_source(name)
-        known = ledger.repository(name)
+        asked.require_source(name)
+        known = asked.repository(name)
         if known is None:
             raise NotFound(f"{name} has no repository", f"`pbs pull {name}` makes its first backup")
-        receipt = ledger.find_receipt(name, wanted)
-        usable = tuple(ledger.usable(name))
+        receipt = asked.find_receipt(name, wanted)
+        usable = tuple(asked.usable(name))
     finally:
-        ledger.close()
+        if ledger is None:
+            asked.close()
     with locked(
         home.locks / f"{name}.repository.lock", shared=True, what=f"the repository of {name}"
     ) as lock:

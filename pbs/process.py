@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
-from pbs.errors import ToolError, ToolMissing, ToolTimeout
+from pbs.errors import ToolMissing, ToolTimeout, TooMuch
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
 STDERR_LINES = 40
@@ -103,7 +103,7 @@ async def run(
     Raises:
         ToolMissing: there is no such program.
         ToolTimeout: the deadline passed.
-        ToolError: it printed more than `most`.
+        TooMuch: it printed more than `most`.
 
     Cancelling ends the child's whole process group (TERM, two seconds later KILL) before it is passed on.
     """
@@ -225,7 +225,7 @@ async def _collect(
         while chunk := await stream.read(1 << 16):
             total += len(chunk)
             if most is not None and total > most:
-                raise ToolError(
+                raise TooMuch(
                     f"a program printed more than {most} bytes where little was expected",
                     "a hostile snapshot can cause this; see the log",
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pbs.clock import stamp
 from pbs.errors import PbsError
@@ -88,6 +88,70 @@ def source_view(
         "snapshots": snapshots,
         "repository_bytes": repository_bytes,
         "promises_broken": None,
+    }
+
+
+class Entry(Protocol):
+    """A name in a snapshot. `path_b64` is set where the name is no UTF-8 and `path` therefore only shows it."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies, as text."""
+        ...
+
+    @property
+    def path_b64(self) -> str | None:
+        """Where it lies, byte by byte."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """What it is."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Of a file."""
+        ...
+
+    @property
+    def mode(self) -> int:
+        """Its permissions."""
+        ...
+
+    @property
+    def uid(self) -> int:
+        """Its owner."""
+        ...
+
+    @property
+    def gid(self) -> int:
+        """Its group."""
+        ...
+
+    @property
+    def mtime(self) -> datetime | None:
+        """When it was changed."""
+        ...
+
+    @property
+    def linktarget(self) -> str | None:
+        """Of a symbolic link."""
+        ...
+
+
+def entry_view(entry: Entry) -> dict[str, Any]:
+    """A name in a snapshot."""
+    return {
+        "path": entry.path,
+        "path_b64": entry.path_b64,
+        "type": entry.type,
+        "size": entry.size,
+        "mode": entry.mode,
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "mtime": stamp(entry.mtime),
+        "linktarget": entry.linktarget,
     }
 
 

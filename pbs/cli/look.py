@@ -95,16 +95,14 @@ def _words(words: list[str], snapshot: str) -> tuple[str, bytes]:
 
 
 async def _ls(home: Home, name: str, chosen: str, path: bytes, *, recursive: bool, as_json: bool) -> None:
-    from pbs.clock import stamp
     from pbs.lookup import opened
     from pbs.repository import listing
+    from pbs.views import entry_view
 
     entries: list[dict[str, Any]] = []
     with opened(home, name, chosen) as found:
         async for entry in listing(found.handle, found.receipt.id, path, recursive=recursive):
-            view = {"path": entry.path, "path_b64": entry.path_b64, "type": entry.type, "size": entry.size,
-                    "mode": entry.mode, "uid": entry.uid, "gid": entry.gid, "mtime": stamp(entry.mtime),
-                    "linktarget": entry.linktarget}  # fmt: skip
+            view = entry_view(entry)
             if as_json:
                 entries.append(view)
             else:

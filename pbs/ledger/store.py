@@ -169,11 +169,32 @@ class Ledger:
             raise NotFound(f"there is no run {run_id}", "`pbs runs` lists them")
         return rows.run(row)
 
-    def runs(self, name: str | None = None, *, limit: int = 100, ended: bool = False) -> list[Run]:
-        """The newest runs, newest first; `ended` leaves out those that are not over."""
+    def runs(
+        self,
+        name: str | None = None,
+        *,
+        limit: int = 100,
+        ended: bool = False,
+        before: str | None = None,
+        kind: Kind | None = None,
+        state: RunState | None = None,
+        outcome: Outcome | None = None,
+    ) -> list[Run]:
+        """The newest runs, newest first; `ended` leaves out those that are not over.
+
+        `before` is the id of a run: only older ones.
+
+        Raises:
+            NotFound: there is no run `before`.
+        """
         query = select(run).order_by(run.c.seq.desc()).limit(limit)
-        if name is not None:
-            query = query.where(run.c.source == name)
+        only = {"source": name, "kind": kind, "state": state, "outcome": outcome}
+        for column, value in only.items():
+            if value is not None:
+                query = query.where(run.c[column] == value)
+        if before is not None:
+            self.run(before)
+            query = query.where(run.c.seq < select(run.c.seq).where(run.c.id == before).scalar_subquery())
         if ended:
             query = (
                 query.where(run.c.state == RunState.ENDED)

@@ -1,7 +1,7 @@
 """The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
 
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
-from pbs.repository.entries import listing
+from pbs.repository.entries import entry_at, listing
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
@@ -34,6 +34,7 @@ __all__ = [
     "clear_uploads",
     "create",
     "dump",
+    "entry_at",
     "explain",
     "fetch",
     "forget",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 from collections import deque
 from collections.abc import AsyncIterator
@@ -16,26 +17,44 @@ from pbs.repository.restic import ANSWER_SECONDS, Handle, present
 
 
 async def listing(
-    handle: Handle, snapshot_id: str, path: bytes = b"/", *, recursive: bool = False
+    handle: Handle, snapshot_id: str, path: bytes = b"/", *, recursive: bool = False, most: int | None = None
 ) -> AsyncIterator[Entry]:
     """The contents of a folder, or the one file that `path` names; with `recursive` all below, folders first.
 
-    A recursive listing has no link targets (restic does not tell them).
+    A recursive listing has no link targets (restic does not tell them); `most` bounds the bytes of one folder's listing.
 
     Raises:
         NotFound: the snapshot holds no such path.
+        TooMuch: the folder's listing is larger than `most`.
         ResticError: it cannot be read; what came before holds.
     """
     program = handle.program()
     where = normal(path)
     present(handle, snapshot_id)
-    entries = (_below if recursive else _folder)(program, snapshot_id, where)
+    entries = _below(program, snapshot_id, where) if recursive else _folder(program, snapshot_id, where, most)
     nothing = True
     async for entry in entries:
         nothing = False
         yield entry
     if nothing and where != b"/" and await _lookup(program, snapshot_id, where) is None:
         raise NotFound(f"the snapshot holds nothing at {messages.cleaned(lossy(where))}", "see `pbs ls`")
+
+
+async def entry_at(handle: Handle, snapshot_id: str, path: bytes, *, most: int | None = None) -> Entry | None:
+    """What the snapshot holds at this very path; None for its root, which has a name in no folder.
+
+    Raises:
+        NotFound: nothing.
+        TooMuch: the listing of the folder that it lies in is larger than `most`.
+    """
+    where = normal(path)
+    present(handle, snapshot_id)
+    if where == b"/":
+        return None
+    found = await _lookup(handle.program(), snapshot_id, where, most)
+    if found is None:
+        raise NotFound(f"the snapshot holds nothing at {messages.cleaned(lossy(where))}", "see `pbs ls`")
+    return found
 
 
 def normal(path: bytes) -> bytes:
@@ -49,31 +68,33 @@ def normal(path: bytes) -> bytes:
     return b"/" + posixpath.normpath(path).lstrip(b"/")
 
 
-async def _tree(program: Program, snapshot_id: str, folder: bytes) -> list[Entry] | None:
+async def _tree(
+    program: Program, snapshot_id: str, folder: bytes, most: int | None = None
+) -> list[Entry] | None:
     """The entries of one folder with their exact names; None where there is no such folder."""
     try:
         finished = await program.run(
-            "cat", "tree", snapshot_id.encode() + b":" + folder, timeout=ANSWER_SECONDS
+            "cat", "tree", snapshot_id.encode() + b":" + folder, timeout=ANSWER_SECONDS, most=most
         )
     except ResticError as error:
         if error.message.endswith((": not found", ": not a directory")):
             return None
         raise
-    return messages.tree(finished.stdout, folder)
+    return await asyncio.to_thread(messages.tree, finished.stdout, folder)
 
 
-async def _lookup(program: Program, snapshot_id: str, path: bytes) -> Entry | None:
+async def _lookup(program: Program, snapshot_id: str, path: bytes, most: int | None = None) -> Entry | None:
     """The entry that has this very path."""
-    for entry in await _tree(program, snapshot_id, posixpath.dirname(path)) or ():
+    for entry in await _tree(program, snapshot_id, posixpath.dirname(path), most) or ():
         if entry.raw == path:
             return entry
     return None
 
 
-async def _folder(program: Program, snapshot_id: str, path: bytes) -> AsyncIterator[Entry]:
-    entries = await _tree(program, snapshot_id, path)
+async def _folder(program: Program, snapshot_id: str, path: bytes, most: int | None) -> AsyncIterator[Entry]:
+    entries = await _tree(program, snapshot_id, path, most)
     if entries is None:
-        found = await _lookup(program, snapshot_id, path)
+        found = await _lookup(program, snapshot_id, path, most)
         entries = [found] if found else []
     for entry in entries:
         yield entry

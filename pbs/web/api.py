@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -9,14 +12,16 @@ from pydantic import Field
 
 from pbs import __version__
 from pbs.errors import NotFound
-from pbs.model import Cause, Kind, Outcome
+from pbs.journal import part_of_log
+from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, events, shapes
+from pbs.web import audit, cancelling, content, events, mounts, shapes
 from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
-from pbs.web.face import FACE, Face
+from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
 
 MOST_RUNS = 1000
+MOST_EVENTS = 10_000
 
 
 class OneSource(Asked):
@@ -35,7 +40,18 @@ class SomeRuns(Asked):
     """Which runs."""
 
     source: Annotated[str | None, Field(description="Only runs of this source.")] = None
+    kind: Annotated[Kind | None, Field(description="Only runs of this kind.")] = None
+    state: Annotated[RunState | None, Field(description="Only runs that stand there.")] = None
+    outcome: Annotated[Outcome | None, Field(description="Only runs that ended so.")] = None
     limit: Annotated[Count, Field(description="How many at most.", ge=1, le=MOST_RUNS)] = 100
+    before: Annotated[str | None, Field(description="Only runs older than the one of this id.")] = None
+
+
+class Part(OneRun):
+    """A part of a run's log."""
+
+    limit: Annotated[Count, Field(description="How many events at most.", ge=1, le=MOST_EVENTS)] = 1000
+    after: Annotated[Count, Field(description="What `next` of the part before said.", ge=0, lt=2**63)] = 0
 
 
 class Wish(Asked):
@@ -102,7 +118,14 @@ async def runs(request: web.Request, asked: SomeRuns) -> web.StreamResponse:
     """The newest runs, newest first."""
     face = request.app[FACE]
     name = known(face, asked.source) if asked.source is not None else None
-    found = face.ledger.runs(name, limit=asked.limit)
+    found = face.ledger.runs(
+        name,
+        limit=asked.limit,
+        before=asked.before,
+        kind=asked.kind,
+        state=asked.state,
+        outcome=asked.outcome,
+    )
     return web.json_response({"runs": [run_view(each) for each in found]})
 
 
@@ -110,6 +133,16 @@ async def runs(request: web.Request, asked: SomeRuns) -> web.StreamResponse:
 async def run(request: web.Request, asked: OneRun) -> web.StreamResponse:
     """One run."""
     return web.json_response(run_view(request.app[FACE].ledger.run(asked.run)))
+
+
+@operation("GET", "/api/v1/runs/{run}/log", shapes.Log)
+async def log(request: web.Request, asked: Part) -> web.StreamResponse:
+    """What a run said while it went on, event by event."""
+    face = request.app[FACE]
+    found = face.ledger.run(asked.run)
+    path = face.home.run_log(found.source, found.id)
+    events, end = await asyncio.to_thread(part_of_log, path, asked.after, asked.limit)
+    return web.json_response({"events": events, "next": end})
 
 
 @operation("POST", "/api/v1/runs", shapes.Run, status=202)
@@ -135,22 +168,31 @@ async def feed(request: web.Request, asked: OneFeed) -> web.StreamResponse:
         raise NotFound("there is no such feed", "/feeds/NAME.xml and /feeds/all.xml are there")
     if name != "all":
         known(face, name)
-    return web.Response(body=face.feed(name), content_type="application/rss+xml", charset="utf-8")
+    newest = face.ledger.runs(None if name == "all" else name, limit=1, ended=True)
+    body = face.feed(name)
+    return unless_known(request, body, "application/rss+xml", newest[0].ended if newest else None)
 
 
-def known(face: Face, name: str) -> str:
-    """The name of a configured source.
-
-    Raises:
-        NotFound: there is none of this name.
-    """
-    if name not in face.sources:
-        raise NotFound(f"there is no source {name[:80]!r}", "`pbs source list` names them")
-    return name
+def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime | None) -> web.Response:
+    """This document; for a reader that says it has it already, only that it still holds."""
+    tag = sha256(body).hexdigest()[:32]
+    has = request.if_none_match
+    if has is not None:
+        fresh = any(each.value in (tag, "*") for each in has)
+    else:
+        since = request.if_modified_since
+        fresh = since is not None and changed is not None and changed.replace(microsecond=0) <= since
+    response = (
+        web.Response(status=304) if fresh else web.Response(body=body, content_type=kind, charset="utf-8")
+    )
+    response.etag = tag
+    response.last_modified = changed
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
-    openapi, version, sources, source, snapshots, runs, run, ask, *cancelling.OPERATIONS, *events.OPERATIONS, reload,
-    feed, *audit.OPERATIONS,
+    openapi, version, sources, source, snapshots, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
+    reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *audit.OPERATIONS,
 )  # fmt: skip

@@ -5,6 +5,7 @@ On the unix socket whoever can open it may do everything; on TCP it takes a toke
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,12 +20,15 @@ from pbs.home import Home, operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, audit, events, pages
+from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
 from pbs.web.face import FACE, Face
 from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp
 from pbs.web.login import DESK, Desk, way_in
 
 BODY_LIMIT = 1 << 16
+# How long a download that goes on may hold up the end of the service.
+GRACE_SECONDS = 3.0
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
@@ -84,6 +88,7 @@ def make_app(face: Face, *middlewares: Middleware, desk: Desk | None = None) -> 
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[one_error_shape, *middlewares])
     app[FACE] = face
     app[DESK] = desk
+    app[SLOTS] = asyncio.Semaphore(AT_A_TIME)
     app.on_response_prepare.append(_with_headers)
     events.prepare(app)
     app.add_routes(routes_of((*api.OPERATIONS, *pages.OPERATIONS)))
@@ -109,7 +114,10 @@ async def serve(face: Face, home: Home, server: ServerSettings) -> AsyncIterator
     Raises:
         HomeError: a socket cannot be bound, or there is no token to ask for.
     """
-    runners = [web.AppRunner(app, access_log=None) for app in _apps(face, home, server, face.time)]
+    runners = [
+        web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
+        for app in _apps(face, home, server, face.time)
+    ]
     try:
         for runner in runners:
             await runner.setup()

@@ -165,8 +165,8 @@ async def asked(operation: Operation, request: web.Request) -> Asked:
         raise UsageError(f"`{both[0]}` stands in the path", "leave it out of the rest")
     given = {**rest, **request.match_info}
     for key, value in given.items():
-        if isinstance(value, str) and (SURROGATE.search(value) or "\0" in value):
-            raise UsageError(f"`{clean_line(key, 40)}` is no text", "send it as UTF-8, without NUL")
+        if isinstance(value, str) and SURROGATE.search(value):
+            raise UsageError(f"`{clean_line(key, 40)}` is no text", "send it as UTF-8")
     try:
         return operation.asks.model_validate(given, strict=operation.method == "POST")
     except ValidationError as error:

@@ -78,7 +78,8 @@ class OneLog(Asked):
     after: Annotated[
         str,
         Field(
-            description="The last id that was received: only what came after it. The header Last-Event-ID wins."
+            description="The last id that was received: only what came after it. The header Last-Event-ID wins.",
+            pattern=f"^([0-9]{{1,12}}|{OVER})$",
         ),
     ] = "0"
 

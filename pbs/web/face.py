@@ -10,6 +10,8 @@ from typing import Protocol
 from aiohttp import web
 
 from pbs.clock import Clock
+from pbs.errors import NotFound
+from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Cause, Kind, Run, Source
 
@@ -18,6 +20,7 @@ class Face(Protocol):
     """The controller as the API sees it."""
 
     ledger: Ledger
+    home: Home
 
     @property
     def time(self) -> Clock:
@@ -59,3 +62,14 @@ class Face(Protocol):
 
 
 FACE: web.AppKey[Face] = web.AppKey("face")
+
+
+def known(face: Face, name: str) -> str:
+    """The name of a configured source.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    if name not in face.sources:
+        raise NotFound(f"there is no source {name[:80]!r}", "`pbs source list` names them")
+    return name

@@ -139,7 +139,29 @@ class Version(BaseModel):
 
 
 class Log(BaseModel):
-    """Events of a run's log, oldest first; `next` is where to go on, null where the log ends for now."""
+    """Events of a run's log, oldest first; `next` is where to go on, also once more was written."""
 
     events: list[dict[str, Any]]
+    next: int
+
+
+class Entry(BaseModel):
+    """A name in a snapshot. `path_b64` is set where the name is no UTF-8 and `path` therefore only shows it."""
+
+    path: str
+    path_b64: str | None
+    type: str
+    size: Bytes | None
+    mode: int
+    uid: int
+    gid: int
+    mtime: datetime | None
+    linktarget: str | None
+
+
+class Tree(BaseModel):
+    """A part of what a folder holds; `next` is where to go on, null at its end."""
+
+    snapshot: SnapshotId
+    entries: list[Entry]
     next: int | None

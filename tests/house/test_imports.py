@@ -41,7 +41,9 @@ ROOMS: dict[str, set[str]] = {
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "runs": GROUND | {"clock", "text"},
     "schedule": GROUND | {"text"},
-    "web": GROUND | {"clock", "files", "home", "journal", "ledger", "render", "text", "views"},
+    "web": GROUND
+    | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
+    | {"text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {

@@ -141,7 +141,7 @@ def test_readers_are_bounded_and_hold_nobody_up(place: Stand) -> None:
     readers = [opened(place, waits) for _ in range(MOST_FOLLOWERS)]
     assert {200} == {answer.status for _, answer in readers}
     connection, answer = opened(place, waits)
-    assert (503, "too_many") == (answer.status, json.loads(answer.read())["error"]["code"])
+    assert (429, "too_many") == (answer.status, json.loads(answer.read())["error"]["code"])
     connection.close()
     readers.pop()[0].close()
     since = time.monotonic()
