@@ -19,7 +19,7 @@ from pathlib import Path
 from pbs.assemble import Tools, endpoint_of
 from pbs.care import Care
 from pbs.clock import Clock, SystemClock
-from pbs.config import Config, load
+from pbs.config import Config, adopt, in_force
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock, tree_bytes, write
@@ -40,6 +40,9 @@ LATE_SECONDS = 60.0
 NOTICE_SECONDS = 30.0
 # How many sources are dealt with in one transaction.
 BATCH = 100
+MOST_FAULTS = 20
+# The fields of [server] that processes look at only when they start.
+AT_START = ("listen", "base_url", "workers", "run_dir", "open", "log_format")
 log = logging.getLogger("pbs.controller")
 
 
@@ -48,7 +51,7 @@ class Controller:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.config: Config = load(home)
+        self.config: Config = in_force(home)
         self.clock = SystemClock()
         self.ledger = open_ledger(home.ledger, lasting=True)
         self.supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
@@ -109,18 +112,26 @@ class Controller:
         """The size of a source's repository on disk, looked up when a run of it ended; None before that."""
         return self._sizes.get(name)
 
-    async def reload(self) -> list[str]:
-        """Take up a changed configuration; running runs and unchanged endpoints are not touched. Returns remarks.
+    async def reload(self) -> tuple[list[str], list[str]]:
+        """Take up a changed configuration; running runs and unchanged endpoints are not touched.
+
+        Returns what could not be settled, and which changed fields of [server] wait for the next start.
 
         Raises:
             ConfigError: it is wrong; the old one stays in force.
         """
-        self.config = load(self.home)
+        before = self.config.server
+        try:
+            self.config = adopt(self.home)
+        except ConfigError as error:
+            said = f"{error.message}; the one in force stays: {'; '.join(error.faults[:MOST_FAULTS])}"
+            raise ConfigError(said, error.hint, error.faults) from error
         self._plan()
         remarks = await self._settle()
         # The workers read it when they are rung; so the last good one is the same for all of us.
         ring(self._wakes)
-        return remarks
+        after = self.config.server
+        return remarks, [name for name in AT_START if getattr(before, name) != getattr(after, name)]
 
     # what it does by itself
 
@@ -249,7 +260,9 @@ class Controller:
         # The first one as well: supervisord may have given up on it.
         wanted = self.config.server.workers if self.ledger.queue.running() else 1
         for number in range(wanted):
-            await self.supervisor.start(f"worker-{number}")
+            # More than there were at the start come with the next one.
+            if number == 0 or await self.supervisor.state(f"worker-{number}") is not None:
+                await self.supervisor.start(f"worker-{number}")
 
     async def _publish(self) -> None:
         """Write the feeds of the sources whose runs ended since the last time; what fails is tried again."""

@@ -167,6 +167,7 @@ class ServerSettings:
     run_logs: RunLogs = field(default_factory=RunLogs)
     log_format: str = "text"
     max_runs_per_host: int = 2
+    stop_grace: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

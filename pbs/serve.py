@@ -1,6 +1,6 @@
 """The parent of the service: checks everything that can be checked, then keeps one supervisord for as long as it lives.
 
-It turns TERM into a clean stop and HUP into our own reload (supervisord's HUP would restart everything). It
+It turns TERM into a clean stop, a second TERM into one without grace, and HUP into our own reload (supervisord's HUP would restart everything). It
 carries out no run and holds no state but the lock that lets a home be served once.
 """
 
@@ -15,22 +15,22 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from pbs.background import in_background
 from pbs.clock import SystemClock, pause
-from pbs.config import Config, load
+from pbs.config import Config, adopt, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
-from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown, ServiceStopping
+from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown
 from pbs.files import FileLock, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
 from pbs.render import render
+from pbs.stopping import served
 from pbs.text import clean_line
 
 READY_SECONDS = 60.0
@@ -67,6 +67,7 @@ def ready_to_start(home: Home, config: Config) -> None:
     """Upgrade the ledger, look at the port, write what supervisord reads. The caller holds the lock of the service."""
     # Not before: as long as somebody else serves this home, its sockets are where that one put them.
     home.remember_run_dir()
+    adopt(home)
     (home.sockets / SUPERVISOR_PID).unlink(missing_ok=True)
     _no_empty_ledger(home)
     upgrade(home.ledger, home.locks / "upgrade.lock")
@@ -184,17 +185,30 @@ def _alone(home: Home) -> FileLock:
 
 
 def _pass_on(child: subprocess.Popen[bytes], home: Home) -> None:
+    """Signals become verbs, each in a process of its own: a signal handler must not wait."""
+    stopping: list[subprocess.Popen[bytes]] = []
+
+    def verb(word: str) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-I", "-m", "pbs.cli.main", "--home", str(home.root), word])
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        child.terminate()
+        if stopping:
+            child.terminate()  # asked twice: runs get no time of grace
+        else:
+            stopping.append(verb("stop"))
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        # A process of its own: a signal handler must not wait.
-        start([sys.executable, "-I", "-m", "pbs.cli.main", "--home", str(home.root), "reload"])
+        verb("reload")
+
+    def ended(_number: int, _frame: FrameType | None) -> None:
+        # A stop that failed must not leave us running.
+        if any(each.poll() not in (None, 0) for each in stopping):
+            child.terminate()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, ended)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -245,28 +259,3 @@ def serve_detached(root: Path) -> Home:
         )
     in_background(lambda ready: serve(home.root, say=lambda _: ready()), home.log / "serve.out")
     return home
-
-
-def served(home: Home) -> bool:
-    """Whether somebody serves this home."""
-    lock = FileLock(home.locks / "serve.lock")
-    free = lock.acquire()
-    lock.release()
-    return not free
-
-
-def stop(home: Home) -> None:
-    """End the service of a home cleanly and wait until it is gone.
-
-    Raises:
-        ServiceDown: nobody serves it.
-    """
-    # Somebody else may have asked for it already; then its end is waited for all the same.
-    with suppress(ServiceStopping):
-        Supervisor(home.supervisor_socket, home.etc / "supervisord.d").ask("shutdown")
-    clock = SystemClock()
-    deadline = clock.monotonic() + STOP_SECONDS
-    while served(home):
-        if clock.monotonic() > deadline:
-            raise PbsError("the service does not end", f"look at {home.log}/supervisord.log")
-        pause(0.05)

@@ -19,9 +19,9 @@ from typing import TypedDict
 from pbs.assemble import Tools
 from pbs.carry import Carrier
 from pbs.clock import SystemClock
-from pbs.config import Config, load
+from pbs.config import Config, in_force
 from pbs.endpoint import Supervisor
-from pbs.errors import ConfigError, PbsError
+from pbs.errors import PbsError
 from pbs.files import FileLock
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import has_room, missed_run, open_ledger
@@ -29,6 +29,7 @@ from pbs.model import Cause, Run
 from pbs.process import die_with_parent
 from pbs.schedule import HINT_MISSED, Timetable, overtaken, retry_of_dead
 from pbs.schedule.decide import BUSY, CROWDED
+from pbs.stopping import draining
 from pbs.wake import Bell, ring
 
 POLL_SECONDS = 5.0
@@ -63,7 +64,7 @@ class Worker:
         supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
         self._tools = Tools(home, open_ledger(home.ledger, lasting=True), supervisor, clock)
         self._carrier = Carrier(self._tools, self._lease)
-        self._config: Config = load(home)
+        self._config: Config = in_force(home)
         self._live: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
@@ -113,14 +114,11 @@ class Worker:
         waiting = queue.waiting(now)
         if not waiting:
             return
-        try:
-            self._config = load(self._home)
-        except ConfigError as error:
-            log.warning("the configuration is wrong, the last good one is used: %s", error.message)
+        self._config = in_force(self._home)
         server = self._config.server
         room = math.ceil(server.max_runs / server.workers) - len(self._live)
         # Workers are stopped one after the other: what one lets go of is not for the next, but for the next start.
-        if room <= 0 or self._tools.supervisor.stopping():
+        if room <= 0 or draining(self._home) or self._tools.supervisor.stopping():
             return
         busy = {run.source for run in queue.running()}
         for run in waiting:

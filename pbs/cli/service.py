@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pbs.cli.show import Json, amount, document, note, table, when
-from pbs.errors import HomeError, ServiceDown
+from pbs.errors import HomeError, ServiceDown, UsageError
 from pbs.home import Home
 
 
@@ -82,24 +82,60 @@ def serve(
     return service.serve(home.root, say=note)
 
 
-def stop(context: typer.Context) -> None:
-    """End the service cleanly; runs that go on end as interrupted."""
-    from pbs.serve import stop as stop_service
+def stop(
+    context: typer.Context,
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long runs may take to end; else `stop_grace` of pbs.toml."),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Interrupt runs at once.")] = False,
+) -> None:
+    """End the service: no run begins any more, those that go on may end within a time of grace, the rest is interrupted."""
+    from pbs.stopping import stop as stop_service
 
-    stop_service(context.obj)
-    note("stopped")
+    home: Home = context.obj
+    interrupted = stop_service(home, 0.0 if now else _grace(home, grace), note)
+    note(
+        "stopped"
+        if not interrupted
+        else f"stopped; {len(interrupted)} run(s) did not come to their end by themselves:"
+    )
+    for run in interrupted:
+        note(f"  {run.id}: {run.outcome}")
+
+
+def _grace(home: Home, given: str | None) -> float:
+    from pbs.config import load
+    from pbs.errors import ConfigError
+    from pbs.model import ServerSettings
+    from pbs.text import parse_duration
+
+    if given is not None:
+        try:
+            return parse_duration(given)
+        except ValueError as error:
+            raise UsageError(f"--grace: {error}", "for example: pbs stop --grace 10m") from error
+    try:
+        return load(home).server.stop_grace
+    except ConfigError:  # a service is ended with a broken configuration as well
+        return ServerSettings().stop_grace
 
 
 def reload(context: typer.Context, as_json: Json = False) -> int:
-    """Apply a changed configuration; running runs and other endpoints are not touched."""
+    """Apply a changed configuration; running runs and other endpoints are not touched. A wrong one changes nothing."""
     from pbs.cli.client import Service
+    from pbs.config import load
 
+    # The service looks as well; here every fault can be shown on a line of its own.
+    load(context.obj)
     answer = Service(context.obj.controller_socket).post("/api/v1/reload", {})
     if as_json:
         document(answer)
     else:
         for remark in answer["remarks"]:
             note(remark)
+        if answer["restart"]:
+            note(f"applied at the next start of the service only: {', '.join(answer['restart'])} of [server]")
         note("reloaded" if not answer["remarks"] else "reloaded, but for what stands above")
     return 1 if answer["remarks"] else 0
 
@@ -108,6 +144,7 @@ def status(context: typer.Context, as_json: Json = False) -> int:
     """Show the services, the sources and their last runs; exit 6 when the service is not running."""
     from pbs.cli.client import Service
     from pbs.endpoint import Supervisor
+    from pbs.stopping import draining
 
     home: Home = context.obj
     try:
@@ -121,7 +158,13 @@ def status(context: typer.Context, as_json: Json = False) -> int:
     ]
     if as_json:
         document(
-            {"home": str(home.root), "running": bool(programs), "services": services, "sources": sources}
+            {
+                "home": str(home.root),
+                "running": bool(programs),
+                "stopping": draining(home),
+                "services": services,
+                "sources": sources,
+            }
         )
     else:
         _show_status(home, services, sources)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pbs.config.describe import reference, schema
+from pbs.config.inforce import adopt, in_force
 from pbs.config.loading import Clone, Config, Policy, load
 from pbs.config.settings import parse_source_settings
 
@@ -15,6 +16,8 @@ __all__ = [
     "Clone",
     "Config",
     "Policy",
+    "adopt",
+    "in_force",
     "load",
     "parse_source_settings",
     "reference",

@@ -87,6 +87,12 @@ class ServerFields(Fields):
         "with a long path needs a short folder here.",
         takes="folder", examples=("/run/pbs",),
     )  # fmt: skip
+    stop_grace: kinds.Grace = field(
+        "60s", "How long runs that go on may take to come to their end when the service is stopped, before they are "
+        "interrupted. No run begins meanwhile. Whatever stops the service (systemd: TimeoutStopSec) must allow a minute "
+        "more. `pbs stop --grace` and `--now` win over it.",
+        takes="duration", examples=("10m", "0s"),
+    )  # fmt: skip
     open: kinds.Doors = field(
         [],
         "What anybody may read over TCP without login. Feeds name sources and show the output of their runs.",

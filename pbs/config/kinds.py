@@ -211,6 +211,13 @@ def _duration(value: object) -> float:
     return seconds
 
 
+def _grace(value: object) -> float:
+    seconds = parse_duration(text(value, "60s"))
+    if not 0 <= seconds <= 7 * 86400:
+        raise ValueError(f'{shown(value)} is out of range; write from "0s" to "7d"')
+    return seconds
+
+
 def _timezone(value: object) -> str:
     zone = text(value, "Europe/Paris")
     try:
@@ -315,6 +322,7 @@ Doors = Annotated[
 Quota = Annotated[int | None, PlainValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
 Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
 Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]
+Grace = Annotated[float, PlainValidator(_grace), WithJsonSchema(_STRING)]
 TimeZone = Annotated[str, PlainValidator(_timezone), WithJsonSchema(_STRING)]
 Schedule = Annotated[str, PlainValidator(_schedule), WithJsonSchema(_STRING)]
 Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSchema(_STRING)]

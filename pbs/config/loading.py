@@ -91,8 +91,17 @@ def load(home: Home, added: Mapping[str, Mapping[str, object]] | None = None) ->
     documents = read_sources(home)
     for name, data in (added or {}).items():
         documents[name] = Document(f"sources.d/{clean_line(name, 80)}.toml", dict(data))
+    return whole(home, main, documents)
+
+
+def whole(home: Home, main: Document, documents: Mapping[str, Document]) -> Config:
+    """The configuration that these documents are: pbs.toml, and those of sources.d by their names.
+
+    Raises:
+        ConfigError: with every fault.
+    """
     faults = [fault for document in (main, *documents.values()) for fault in document.faults]
-    whole, found = check(FileFields, main.data or {}, main.file, ())
+    checked, found = check(FileFields, main.data or {}, main.file, ())
     faults += found
     entries = list(_entries(main, documents))
     faults += _clashes(entries, documents)
@@ -102,7 +111,7 @@ def load(home: Home, added: Mapping[str, Mapping[str, object]] | None = None) ->
             faults += check(SourceFields, entry.data, entry.file, ("source", entry.name))[1]
         if main.data is not None:
             faults += _missing(entry, defaults)
-    server = whole.server if isinstance(whole, FileFields) else None
+    server = checked.server if isinstance(checked, FileFields) else None
     if server is not None:
         faults += _too_long(home, server, entries)
     if faults or server is None:
@@ -206,6 +215,7 @@ def _server(fields: ServerFields, written: Mapping[str, object]) -> ServerSettin
         kept,
         fields.log_format,
         fields.max_runs_per_host,
+        fields.stop_grace,
     )
 
 

@@ -170,7 +170,8 @@ async def ask(request: web.Request, asked: Wish) -> web.StreamResponse:
 @operation("POST", "/api/v1/reload", shapes.Remarks)
 async def reload(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """Take up a changed configuration."""
-    return web.json_response({"remarks": await request.app[FACE].reload()})
+    remarks, restart = await request.app[FACE].reload()
+    return web.json_response({"remarks": remarks, "restart": restart})
 
 
 @operation("GET", "/feeds/{file}", Media("application/rss+xml", "An RSS document."))

@@ -44,8 +44,8 @@ class Face(Protocol):
         """Ask for the end of a run: a queued one ends at once, a running one within seconds."""
         ...
 
-    async def reload(self) -> list[str]:
-        """Take up a changed configuration."""
+    async def reload(self) -> tuple[list[str], list[str]]:
+        """Take up a changed configuration: what could not be settled, and which fields wait for the next start."""
         ...
 
     def feed(self, name: str) -> bytes:

@@ -147,9 +147,10 @@ class Sources(BaseModel):
 
 
 class Remarks(BaseModel):
-    """What could not be settled, one sentence each."""
+    """What could not be settled, one sentence each, and which changed fields of [server] wait for the next start."""
 
     remarks: list[str]
+    restart: list[str]
 
 
 class Version(BaseModel):

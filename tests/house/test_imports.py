@@ -81,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
     "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "runs", "schedule", "threads"},
+    "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "doctor": {"*"},
     "serve": {"*"},
     "controller": {"*"},
