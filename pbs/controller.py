@@ -68,11 +68,11 @@ class Controller:
 
     # what the API asks
 
-    def request(self, source: str, kind: Kind, cause: Cause, options: str | None = None) -> Run:
+    def request(self, source: str, kind: Kind, cause: Cause) -> Run:
         """Queue a run, or join the one of its kind that waits."""
         now = self.clock.now()
         rest = self._rest_until(source, now) if cause is Cause.NOTICE else None
-        run = self.ledger.queue.request(source, kind, cause, now, rest, options)
+        run = self.ledger.queue.request(source, kind, cause, now, rest)
         ring(self._wakes)
         return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ async def look_at_server(home: Home) -> list[Finding]:
     findings = [
         await _restic(),
         await _rest_server(),
+        await _sandbox(home),
         _tool("fusermount3", "mounts"),
         _tool("rdiff-backup", "imports"),
     ]
@@ -74,6 +76,29 @@ async def _rest_server() -> Finding:
     if found is None or (int(found[1]), int(found[2])) < REST_SERVER_MINIMUM:
         return Finding("rest-server", "broken", f"{clean_line(said, 80)} is too old", "install 0.13 or newer")
     return Finding("rest-server", "ok", f"{number} at {path}")
+
+
+async def _sandbox(home: Home) -> Finding:
+    """Whether endpoints are shut in here, tried with the rest-server of this machine."""
+    try:
+        paths = map(str, (rest_server(), home.backups, home.locks))
+        tried = await run([sys.executable, "-I", "-m", "pbs.guard", "--try", *paths], timeout=20)
+    except PbsError as error:
+        return Finding("sandbox", "broken", error.message, error.hint)
+    layers, _, version = tried.stdout.decode("utf-8", "replace").partition("\n")
+    if tried.code != 0 or not version:
+        return Finding(
+            "sandbox",
+            "broken",
+            f"rest-server does not start when it is shut in: {clean_line(tried.stderr or layers, 200)}",
+            'set sandbox = "off" in [defaults] of pbs.toml',
+        )
+    if "namespaces" not in layers or "landlock" not in layers:
+        return Finding(
+            "sandbox", "warning", f"endpoints are {clean_line(layers, 100)}",
+            "a kernel with Landlock (5.13), and unprivileged user namespaces or root, give both layers",
+        )  # fmt: skip
+    return Finding("sandbox", "ok", f"endpoints are {clean_line(layers, 100)}")
 
 
 def _tool(name: str, use: str) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -97,31 +96,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """How long the snapshots of a source are kept, and how its repository is looked after.
-
-    Attributes:
-        keep: Rules by name: counts, and `within` as a span. Empty = everything is kept.
-        timezone: Whose hours and days are meant.
-        keep_least: So many good snapshots are never removed by a rule.
-        max_forget: In per cent: one application that would remove more stops and asks.
-        prune: Seconds between two prunings; None = only when asked for.
-        prune_unused: In per cent: how much data that nothing needs may stay.
-        verify: Seconds within which everything is re-read; None = only when asked for.
-        legacy: Whether a legacy tree goes once retention has removed a snapshot.
-    """
-
-    keep: Mapping[str, int | str] = field(default_factory=dict)
-    timezone: str = "UTC"
-    keep_least: int = 3
-    max_forget: int = 30
-    prune: float | None = 604800.0
-    prune_unused: int = 10
-    verify: float | None = 2592000.0
-    legacy: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """One thing that is backed up, with everything that a run of it needs to know (no secrets).
 
@@ -141,7 +115,7 @@ class Source:
     window: tuple[int, int] | None = None
     jitter: float | None = None
     retries: int = 2
-    keeping: Keeping = field(default_factory=Keeping)
+    sandbox: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +184,6 @@ class Run:
     retry_of: str | None = None
     cancel: datetime | None = None
     cancelled_by: str | None = None
-    options: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -271,8 +244,6 @@ class Receipt:
     root: RootMeta | None = None
     pinned: bool = False
     reason: str | None = None
-    note: str | None = None
-    leaving: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,9 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
         return code
     finally:
         _end(child)
+        # Endpoints listen on sockets that are handed to them, and leave them behind.
+        for left in (home.sockets / "endpoint").glob("*.sock"):
+            left.unlink(missing_ok=True)
         lock.release()
 
 

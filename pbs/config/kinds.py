@@ -329,8 +329,6 @@ Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSche
 Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
-KeepLeast = Annotated[int, PlainValidator(_whole(1, 1000, "number of snapshots")), _counted(1, 1000)]
-Legacy = Annotated[str, PlainValidator(_choice(("remove", "keep"))), _words("remove", "keep")]
 Keep = Annotated[
     dict[str, int | str], PlainValidator(parse_keep), WithJsonSchema({"type": ["object", "string"]})
 ]
@@ -338,6 +336,7 @@ Agent = Annotated[str, PlainValidator(_choice(("v1",), later="plain")), _words("
 Encryption = Annotated[str, PlainValidator(_choice(("controller", "none"))), _words("controller", "none")]
 Endpoint = Annotated[str, PlainValidator(_choice(("always", "on-demand"))), _words("always", "on-demand")]
 Migrate = Annotated[str, PlainValidator(_choice(("latest", "off"), later="all")), _words("latest", "off")]
+Sandbox = Annotated[str, PlainValidator(_choice(("auto", "off"))), _words("auto", "off")]
 Copy = Annotated[str, PlainValidator(_choice(("daily", "off"))), _words("daily", "off")]
 LogFormat = Annotated[str, PlainValidator(_choice(("text", "json"))), _words("text", "json")]
 Days = Annotated[int, PlainValidator(_whole(1, 36500, "number of days")), _counted(1, 36500)]

@@ -50,6 +50,7 @@ class Endpoint:
                 home.repository(source.name),
                 rest_server(),
                 source.quota,
+                sandbox=source.sandbox,
             ),
             home.log,
             always=self._always,
@@ -86,6 +87,8 @@ class Endpoint:
     async def shut(self) -> None:
         """Have nobody answer: afterwards nobody but us can touch the repository."""
         await self._supervisor.stop(self._program)
+        # It listened on a socket that was handed to it, which it leaves behind.
+        self.socket.unlink(missing_ok=True)
 
     async def rest(self) -> None:
         """What it does between runs: an `always` endpoint is up, any other is not even known."""
@@ -94,6 +97,7 @@ class Endpoint:
             await self._supervisor.start(self._program)
         elif self._supervisor.registered(self._program):
             await self._supervisor.forget(self._program)
+            self.socket.unlink(missing_ok=True)
 
 
 async def answers(path: Path) -> bool:

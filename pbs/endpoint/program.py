@@ -19,19 +19,21 @@ def escape(value: str | Path) -> str:
     return str(value).replace("%", "%%")
 
 
-def endpoint_command(socket: Path, lock: Path, repository: Path, server: Path, quota: int | None) -> str:
+def endpoint_command(
+    socket: Path, lock: Path, repository: Path, server: Path, quota: int | None, *, sandbox: bool
+) -> str:
     """The command that keeps the append-only door of one repository open on one socket."""
     words: list[str | Path] = [
         sys.executable,
         "-I",
         "-m",
-        "pbs.endpoint.guard",
+        "pbs.guard",
         socket,
         lock,
         server,
         repository,
     ]
-    return quote(*words, *([str(quota)] if quota is not None else []))
+    return quote(*words, str(quota) if quota is not None else "-", *([] if sandbox else ["open"]))
 
 
 def endpoint_program(name: str, command: str, log: Path, *, always: bool) -> str:

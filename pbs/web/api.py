@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pbs import __version__
 from pbs.errors import NotFound
 from pbs.journal import part_of_log
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, content, events, keeping, mounts, shapes
+from pbs.web import audit, cancelling, content, events, mounts, shapes
 from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
@@ -54,23 +54,11 @@ class Part(OneRun):
     after: Annotated[Count, Field(description="What `next` of the part before said.", ge=0, lt=2**63)] = 0
 
 
-class Options(BaseModel):
-    """What else is wanted of a run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    confirm: Annotated[
-        str | None,
-        Field(max_length=40, description="retain: the plan to carry out although it was held back."),
-    ] = None
-
-
 class Wish(Asked):
     """A run that is wanted."""
 
     source: Annotated[str, Field(description="The name of a source.")]
-    kind: Annotated[Literal["pull", "migrate", "retain"], Field(description="What to do.")] = "pull"
-    options: Annotated[Options | None, Field(description="What else is wanted of it.")] = None
+    kind: Annotated[Literal["pull", "migrate"], Field(description="What to do.")] = "pull"
 
 
 class OneFeed(Asked):
@@ -119,11 +107,10 @@ def _source(face: Face, name: str) -> dict[str, Any]:
 
 @operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)
 async def snapshots(request: web.Request, asked: OneSource) -> web.StreamResponse:
-    """The receipts of a source, and the rules that hold each of them now."""
+    """The receipts of a source."""
     face = request.app[FACE]
     found = face.ledger.receipts(known(face, asked.name))
-    held = keeping.current(face, asked.name).kept_by
-    return web.json_response({"snapshots": [receipt_view(each, held.get(each.id, ())) for each in found]})
+    return web.json_response({"snapshots": [receipt_view(each) for each in found]})
 
 
 @operation("GET", "/api/v1/runs", shapes.Runs)
@@ -162,8 +149,7 @@ async def log(request: web.Request, asked: Part) -> web.StreamResponse:
 async def ask(request: web.Request, asked: Wish) -> web.StreamResponse:
     """Ask for a run. Answers with the run that it became or joined."""
     face = request.app[FACE]
-    options = asked.options.model_dump_json(exclude_none=True) if asked.options else None
-    made = face.request(known(face, asked.source), Kind(asked.kind), Cause.ASKED, options)
+    made = face.request(known(face, asked.source), Kind(asked.kind), Cause.ASKED)
     return web.json_response(run_view(made), status=202)
 
 
@@ -208,6 +194,6 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
-    openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
+    openapi, version, sources, source, snapshots, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *audit.OPERATIONS,
 )  # fmt: skip

@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "files": GROUND,
     "home": GROUND | {"files"},
     "process": GROUND,
+    "guard": set(),
     "render": set(),
     "program": GROUND | {"process"},
     "background": {"errors"},
@@ -29,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "threads": set(),
     "journal": GROUND | {"clock", "files"},
     "textlog": GROUND | {"clock", "files"},
-    "views": GROUND | {"clock", "retention"},
+    "views": GROUND | {"clock"},
     "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
@@ -39,12 +40,11 @@ ROOMS: dict[str, set[str]] = {
     "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
-    "retention": GROUND,
-    "runs": GROUND | {"clock", "retention", "text"},
+    "runs": GROUND | {"clock", "text"},
     "schedule": GROUND | {"text"},
     "web": GROUND
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
-    | {"config", "retention", "text", "views"},
+    | {"text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
@@ -107,14 +107,14 @@ DOORS: dict[str, set[str]] = {
     "cronsim": {"schedule"},
     "subprocess": {"process", "serve", "demo"},
     "uvloop": {"worker"},
-    "fcntl": {"files", "endpoint"},
+    "fcntl": {"files", "guard"},
     "sqlite3": {"ledger"},
 }
 # Names that only one module may call: the doors to time, to processes, to writing.
 CALLS: dict[str, set[str]] = {
     "datetime.now": {"clock"},
     "time.time": {"clock"},
-    "time.sleep": {"clock", "endpoint"},
+    "time.sleep": {"clock", "guard"},
     "asyncio.sleep": {"clock"},
     "asyncio.create_subprocess_exec": {"process"},
     "asyncio.create_subprocess_shell": set(),
