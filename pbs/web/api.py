@@ -16,7 +16,7 @@ from pbs.journal import part_of_log
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
 from pbs.web import audit, cancelling, content, events, mounts, shapes
-from pbs.web.declare import Asked, Count, Media, Nothing, document, operation
+from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
 
@@ -43,15 +43,17 @@ class SomeRuns(Asked):
     kind: Annotated[Kind | None, Field(description="Only runs of this kind.")] = None
     state: Annotated[RunState | None, Field(description="Only runs that stand there.")] = None
     outcome: Annotated[Outcome | None, Field(description="Only runs that ended so.")] = None
-    limit: Annotated[Count, Field(description="How many at most.", ge=1, le=MOST_RUNS)] = 100
+    limit: Annotated[int, Field(description="How many at most.", ge=1, le=MOST_RUNS), DIGITS] = 100
     before: Annotated[str | None, Field(description="Only runs older than the one of this id.")] = None
 
 
 class Part(OneRun):
     """A part of a run's log."""
 
-    limit: Annotated[Count, Field(description="How many events at most.", ge=1, le=MOST_EVENTS)] = 1000
-    after: Annotated[Count, Field(description="What `next` of the part before said.", ge=0, lt=2**63)] = 0
+    limit: Annotated[int, Field(description="How many events at most.", ge=1, le=MOST_EVENTS), DIGITS] = 1000
+    after: Annotated[
+        int, Field(description="What `next` of the part before said.", ge=0, lt=2**63), DIGITS
+    ] = 0
 
 
 class Wish(Asked):
@@ -160,7 +162,12 @@ async def reload(request: web.Request, asked: Nothing) -> web.StreamResponse:  #
     return web.json_response({"remarks": remarks, "restart": restart})
 
 
-@operation("GET", "/feeds/{file}", Media("application/rss+xml", "An RSS document."))
+@operation(
+    "GET",
+    "/feeds/{file}",
+    Media("application/rss+xml", "An RSS document."),
+    empty={304: "It is as the reader has it."},
+)
 async def feed(request: web.Request, asked: OneFeed) -> web.StreamResponse:
     """The feed of one source, or of all."""
     face = request.app[FACE]

@@ -13,7 +13,7 @@ from pbs.clock import Clock, stamp
 from pbs.errors import PbsError
 from pbs.ledger.access import Access
 from pbs.text import clean_line
-from pbs.web.declare import ASKED, Asked, Count, Handler, Role, operation
+from pbs.web.declare import ASKED, DIGITS, Asked, Handler, Role, operation
 from pbs.web.face import FACE
 from pbs.web.guard import HARMLESS, operation_of, who_asks
 
@@ -98,7 +98,7 @@ def _short(value: object) -> object:
     )
 
 
-class Entry(BaseModel):
+class Deed(BaseModel):
     """Something that was done, or tried: who did it, what was asked, and the status that answered."""
 
     number: int
@@ -112,22 +112,22 @@ class Entry(BaseModel):
     status: int
 
 
-class Entries(BaseModel):
+class Deeds(BaseModel):
     """What was done and tried, newest first."""
 
-    entries: list[Entry]
+    entries: list[Deed]
 
 
 class Which(Asked):
     """Which entries."""
 
-    limit: Annotated[Count, Field(description="How many at most.", ge=1, le=MOST_ENTRIES)] = 100
+    limit: Annotated[int, Field(description="How many at most.", ge=1, le=MOST_ENTRIES), DIGITS] = 100
     before: Annotated[
-        Count | None, Field(description="Only entries with a smaller number.", ge=1, lt=2**63)
+        int | None, Field(description="Only entries with a smaller number.", ge=1, lt=2**63), DIGITS
     ] = None
 
 
-@operation("GET", "/api/v1/audit", Entries, role=Role.OPERATOR)
+@operation("GET", "/api/v1/audit", Deeds, role=Role.OPERATOR)
 async def audit(request: web.Request, asked: Which) -> web.StreamResponse:
     """Who did what, and what was refused."""
     found = request.app[FACE].ledger.access.written(asked.limit, asked.before)

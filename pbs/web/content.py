@@ -24,7 +24,7 @@ from pbs.repository import Entry, dump, entry_at, listing
 from pbs.text import clean_line
 from pbs.views import entry_view, receipt_view
 from pbs.web import shapes
-from pbs.web.declare import Asked, Count, Media, Role, operation
+from pbs.web.declare import DIGITS, Asked, Media, Role, operation
 from pbs.web.face import FACE
 
 AT_A_TIME = 4
@@ -71,8 +71,10 @@ class Spot(OneSnapshot):
 class Folder(Spot):
     """A part of what a folder holds."""
 
-    limit: Annotated[Count, Field(description="How many at most.", ge=1, le=MOST_ENTRIES)] = 1000
-    after: Annotated[Count, Field(description="What `next` of the part before said.", ge=0, lt=2**63)] = 0
+    limit: Annotated[int, Field(description="How many at most.", ge=1, le=MOST_ENTRIES), DIGITS] = 1000
+    after: Annotated[
+        int, Field(description="What `next` of the part before said.", ge=0, lt=2**63), DIGITS
+    ] = 0
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots/{snapshot}", shapes.Snapshot)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -53,15 +53,17 @@ def _digits(value: object) -> object:
     return value
 
 
-Count = Annotated[int, BeforeValidator(_digits)]
+# Behind the bounds of a number in a query: `Annotated[int, Field(ge=1), DIGITS]`.
+DIGITS = BeforeValidator(_digits)
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is no JSON: its type and what it holds."""
+    """An answer that is no JSON: its type and what it holds, as text or as events of this shape."""
 
-    type: str
+    kind: str
     about: str
+    events: type[BaseModel] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Operation:
     """One operation: where it answers, to whom, what it asks, what it answers, and what carries it out.
 
     `written` = it is written down in the audit. `form` = what it asks comes from a form of a page, not as JSON.
+    `empty` = further statuses that it answers with nothing, and what each means.
     """
 
     method: str
@@ -80,6 +83,7 @@ class Operation:
     role: Role
     written: bool
     form: bool
+    empty: Mapping[int, str]
 
     @property
     def name(self) -> str:
@@ -120,6 +124,7 @@ def operation(
     role: Role | None = None,
     written: bool | None = None,
     form: bool = False,
+    empty: Mapping[int, str] | None = None,
 ) -> Callable[[Work], Operation]:
     """Make an operation of a function `(request, asked)`; what it asks is the type of its second argument.
 
@@ -130,7 +135,7 @@ def operation(
         asks = get_type_hints(work)["asked"]
         needs = role if role is not None else Role.VIEWER if method == "GET" else Role.OPERATOR
         noted = written if written is not None else method != "GET"
-        return Operation(method, path, work, asks, answers, status, needs, noted, form)
+        return Operation(method, path, work, asks, answers, status, needs, noted, form, empty or {})
 
     return declare
 
@@ -252,10 +257,7 @@ def _described(each: Operation, shapes: dict[str, Any], refusal: dict[str, Any])
     ]
     answer: dict[str, Any] = {"description": "What was asked for."}
     if isinstance(each.answers, Media):
-        answer = {
-            "description": each.answers.about,
-            "content": {each.answers.type: {"schema": {"type": "string"}}},
-        }
+        answer = {"description": each.answers.about, **_media(each.answers, shapes)}
     elif each.answers is not None:
         answer |= _content(each.answers, shapes)
     found: dict[str, Any] = {
@@ -263,7 +265,11 @@ def _described(each: Operation, shapes: dict[str, Any], refusal: dict[str, Any])
         "summary": each.about,
         "description": f"For: {ROLES[each.role]}.",
         "parameters": parameters,
-        "responses": {str(each.status): answer, **_refusals(each, refusal)},
+        "responses": {
+            str(each.status): answer,
+            **{str(status): {"description": about} for status, about in each.empty.items()},
+            **_refusals(each, refusal),
+        },
     }
     body = {name: value for name, value in fields.items() if name not in each.places}
     if body and each.method not in ("GET", "DELETE"):
@@ -303,13 +309,26 @@ def _refusals(each: Operation, refusal: dict[str, Any]) -> dict[str, Any]:
     return {code: {"description": text, **refusal} for code, text in sorted(said.items())}
 
 
+def _media(media: Media, shapes: dict[str, Any]) -> dict[str, Any]:
+    if media.events is None:
+        return {"content": {media.kind: {"schema": {"type": "string"}}}}
+    return {"content": {media.kind: _content(media.events, shapes)["content"]["application/json"]}}
+
+
 def _content(model: type[BaseModel], shapes: dict[str, Any]) -> dict[str, Any]:
     schema = _schema(model, shapes, "serialization")
-    shapes[model.__name__] = schema
+    _put(shapes, model.__name__, schema)
     return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}
 
 
 def _schema(model: type[BaseModel], shapes: dict[str, Any], mode: Any) -> dict[str, Any]:
     schema = model.model_json_schema(mode=mode, ref_template="#/components/schemas/{model}")
-    shapes.update(schema.pop("$defs", {}))
+    for name, shape in schema.pop("$defs", {}).items():
+        _put(shapes, name, shape)
     return schema
+
+
+def _put(shapes: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
+    """Remember a shape by its name, which no other one may have."""
+    if shapes.setdefault(name, schema) != schema:
+        raise ValueError(f"two shapes are called {name}")

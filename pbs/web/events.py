@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from pbs.errors import PbsError, TooMany, UsageError
 from pbs.journal import Follower
@@ -84,6 +84,14 @@ class OneLog(Asked):
     ] = "0"
 
 
+class SentEvent(BaseModel):
+    """One server-sent event; `data` is JSON: a line of the log, or at the end the run."""
+
+    id: str
+    event: str
+    data: str
+
+
 def prepare(app: web.Application) -> None:
     """Give an application its followers, and have them leave before it waits for its answers to end."""
     app[FOLLOWERS] = Followers()
@@ -95,7 +103,10 @@ def prepare(app: web.Application) -> None:
 
 
 @operation(
-    "GET", "/api/v1/runs/{run}/events", Media("text/event-stream", "Server-sent events, each with an id.")
+    "GET",
+    "/api/v1/runs/{run}/events",
+    Media("text/event-stream", "Server-sent events, each with an id.", SentEvent),
+    empty={204: "Everything was told."},
 )
 async def events(request: web.Request, asked: OneLog) -> web.StreamResponse:
     """What a run does, as it happens: each line of its log as an event, then one event `run` with the run as it ended."""
