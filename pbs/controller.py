@@ -25,6 +25,7 @@ from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock, tree_bytes, write
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import Deal, missed_run, open_ledger
+from pbs.logs import log_to
 from pbs.model import Cause, Kind, Mark, Run, Source
 from pbs.process import die_with_parent
 from pbs.provision import provision
@@ -317,14 +318,11 @@ def _deal(decision: Decision, now: datetime) -> Deal:
 def main(home: Home) -> None:
     """The controller process."""
     die_with_parent(signal.SIGKILL, home.sockets / SUPERVISOR_PID)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    # What strangers send that is no HTTP; a fault of ours is logged by its own room.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    log_to()
     try:
-        asyncio.run(Controller(home).serve())
+        controller = Controller(home)
+        log_to(as_json=controller.config.server.log_format == "json")
+        asyncio.run(controller.serve())
     except ConfigError as error:
         sys.exit(f"controller: {error.message}: {'; '.join(error.faults)}")
     except PbsError as error:

@@ -123,6 +123,17 @@ def append_line(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
+def rotate(path: Path, most: int, olds: int) -> None:
+    """A file of `most` bytes becomes NAME.1, the one before that NAME.2, and so on; the oldest goes."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size < most:
+            return
+        for number in range(olds, 0, -1):
+            older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number}"))
+
+
 def tree_bytes(path: Path) -> int:
     """The bytes of all files below a folder; 0 where there is none."""
     total = 0

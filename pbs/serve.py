@@ -18,25 +18,29 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from pbs.attend import attend
 from pbs.background import in_background
 from pbs.clock import SystemClock, pause
 from pbs.config import Config, adopt, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown
-from pbs.files import FileLock, write
+from pbs.files import FileLock, rotate, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
 from pbs.render import render
 from pbs.stopping import served
+from pbs.systemd import READY, STOPPING, Manager, reloading
 from pbs.text import clean_line
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PORT_SECONDS = 3.0
 LOOKING_SECONDS = 0.5
+# A few lines come at each start, and a trace where something is badly wrong.
+MOST_OUTPUT = 1_000_000
 # What its configuration takes for something else, however it is written.
 NOT_FOR_SUPERVISOR = re.compile(r"[%\[\x00-\x1f\x7f]|\s[;#]")
 
@@ -148,17 +152,19 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
     """
     home, config = prepare(root)
     lock = _alone(home)
+    manager = Manager(os.environ)
     ready_to_start(home, config)
     command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(home.etc / "supervisord.conf")]
     log = os.open(home.log / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     child = start(command, inherit=(lock.descriptor,), output=log)
     os.close(log)
-    _pass_on(child, home)
+    _pass_on(child, home, manager)
     try:
         wait_ready(home, child)
         where = f", http on {config.server.base_url}" if config.server.listen else ""
         say(f"serving {home.root}{where}; `pbs stop` or Ctrl-C ends it")
-        code = child.wait()
+        manager.say(READY, status=f"serving {home.root}")
+        code = attend(child, home, manager)
         if code < 0:
             raise PbsError(
                 f"supervisord was ended by signal {-code}, and the service with it",
@@ -166,6 +172,7 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
             )
         return code
     finally:
+        manager.say(STOPPING)
         _end(child)
         # Endpoints listen on sockets that are handed to them, and leave them behind.
         for left in (home.sockets / "endpoint").glob("*.sock"):
@@ -187,9 +194,10 @@ def _alone(home: Home) -> FileLock:
     return lock
 
 
-def _pass_on(child: subprocess.Popen[bytes], home: Home) -> None:
+def _pass_on(child: subprocess.Popen[bytes], home: Home, manager: Manager) -> None:
     """Signals become verbs, each in a process of its own: a signal handler must not wait."""
     stopping: list[subprocess.Popen[bytes]] = []
+    reloads: list[subprocess.Popen[bytes]] = []
 
     def verb(word: str) -> subprocess.Popen[bytes]:
         return start([sys.executable, "-I", "-m", "pbs.cli.main", "--home", str(home.root), word])
@@ -198,12 +206,18 @@ def _pass_on(child: subprocess.Popen[bytes], home: Home) -> None:
         if stopping:
             child.terminate()  # asked twice: runs get no time of grace
         else:
+            manager.say(STOPPING)
             stopping.append(verb("stop"))
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        verb("reload")
+        manager.say(reloading(SystemClock().monotonic()))
+        reloads.append(verb("reload"))
 
     def ended(_number: int, _frame: FrameType | None) -> None:
+        # How it went is in the log: the old configuration stays in force where the new one is wrong.
+        if reloads and all(each.poll() is not None for each in reloads):
+            reloads.clear()
+            manager.say(READY)
         # A stop that failed must not leave us running.
         if any(each.poll() not in (None, 0) for each in stopping):
             child.terminate()
@@ -260,5 +274,7 @@ def serve_detached(root: Path) -> Home:
         raise HomeError(
             f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
         )
-    in_background(lambda ready: serve(home.root, say=lambda _: ready()), home.log / "serve.out")
+    log = home.log / "serve.out"
+    rotate(log, MOST_OUTPUT, 1)
+    in_background(lambda ready: serve(home.root, say=lambda _: ready()), log)
     return home

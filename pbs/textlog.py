@@ -5,12 +5,11 @@ Each line begins with the run's end and id. At 10 MB the file becomes runs.log.1
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
 from pbs.clock import stamp
-from pbs.files import append_line
+from pbs.files import append_line, rotate
 from pbs.model import Run
 
 MOST_BYTES = 10_000_000
@@ -26,7 +25,7 @@ def record(path: Path, run: Run) -> None:
     """
     if _recorded(path, run.id):
         return
-    _rotate(path)
+    rotate(path, MOST_BYTES, OLD_FILES)
     head = f"{stamp(run.ended)} {run.id}"
     lines = f"{run.outcome}: {run.message or ''}\n{run.output or ''}".splitlines()
     # One write, so that a full disk leaves whole entries or none.
@@ -40,13 +39,3 @@ def _recorded(path: Path, run_id: str) -> bool:
             return f" {run_id} ".encode() in file.read()
     except FileNotFoundError:
         return False
-
-
-def _rotate(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size < MOST_BYTES:
-            return
-        for number in range(OLD_FILES, 0, -1):
-            older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
-            if older.exists():
-                older.replace(path.with_name(f"{path.name}.{number}"))

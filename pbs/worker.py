@@ -25,6 +25,7 @@ from pbs.errors import PbsError
 from pbs.files import FileLock
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import has_room, missed_run, open_ledger
+from pbs.logs import about, log_to
 from pbs.model import Cause, Run
 from pbs.process import die_with_parent
 from pbs.schedule import HINT_MISSED, Timetable, overtaken, retry_of_dead
@@ -66,6 +67,11 @@ class Worker:
         self._carrier = Carrier(self._tools, self._lease)
         self._config: Config = in_force(home)
         self._live: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether its log is one of JSON objects."""
+        return self._config.server.log_format == "json"
 
     async def serve(self) -> None:
         """Carry out runs until told to stop; then every live run ends as interrupted, and cleanly."""
@@ -195,7 +201,8 @@ class Worker:
     async def _carry_out(self, run: Run, lock: FileLock, bell: Bell) -> None:
         """One run; whatever came of it, its source is free again afterwards."""
         try:
-            await self._carrier.carry_out(run, self._config.sources.get(run.source), lock)
+            with about(run.source, run.id):
+                await self._carrier.carry_out(run, self._config.sources.get(run.source), lock)
         finally:
             lock.release()
             del self._live[run.source]
@@ -206,13 +213,12 @@ class Worker:
 def main(home: Home, number: int) -> None:
     """The worker process."""
     die_with_parent(signal.SIGKILL, home.sockets / SUPERVISOR_PID)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("asyncssh").setLevel(logging.ERROR)
+    log_to()
     try:
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-            runner.run(Worker(home, number).serve())
+            worker = Worker(home, number)
+            log_to(as_json=worker.logs_json)
+            runner.run(worker.serve())
     except PbsError as error:
         sys.exit(f"worker {number}: {error.message}")
 

@@ -30,12 +30,16 @@ KeyFile = Annotated[
     ),
 ]
 
+# What a stop takes besides the grace that runs have.
+STOP_SLACK_SECONDS = 120
+
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.add_typer(copy_group, name="copy")
     app.add_typer(ledger_group, name="ledger")
     app.command("rebuild")(rebuild)
+    app.command("unit")(unit)
 
 
 @copy_group.command("make")
@@ -228,3 +232,37 @@ def _tell(report: Report, home: Home, *, as_json: bool) -> int:
         for remark in report.remarks:
             note(remark)
     return 1 if report.remarks else 0
+
+
+def unit(
+    context: typer.Context,
+    closed: Annotated[
+        bool,
+        typer.Option(
+            "--closed", help="Shut the service off from the rest of the machine; it can mount nothing then."
+        ),
+    ] = False,
+) -> None:
+    """Print the systemd unit that serves this home, as its owner."""
+    import grp
+    import pwd
+
+    from pbs.config import load
+    from pbs.systemd import unit as text_of
+
+    home: Home = context.obj
+    owner = home.keys.stat()
+    program = Path(sys.executable).with_name("pbs")
+    server = load(home).server
+    where = Home.at(home.root, server.run_dir).sockets
+    print(
+        text_of(
+            home.root,
+            program,
+            pwd.getpwuid(owner.st_uid).pw_name,
+            grp.getgrgid(owner.st_gid).gr_name,
+            closed=closed,
+            stop_seconds=round(server.stop_grace) + STOP_SLACK_SECONDS,
+            sockets=where,
+        )
+    )
