@@ -38,7 +38,7 @@ from pbs.web.app import serve
 TICK_SECONDS = 2.0
 LATE_SECONDS = 60.0
 # From the begin of a run that a source gave notice of to the next such run, at least.
-NOTICE_SECONDS = 30.0
+NOTICE_SECONDS = 20.0
 # How many sources are dealt with in one transaction.
 BATCH = 100
 MOST_FAULTS = 20
@@ -71,8 +71,12 @@ class Controller:
 
     def request(self, source: str, kind: Kind, cause: Cause) -> Run:
         """Queue a run, or join the one of its kind that waits."""
-        now = self.clock.now()
-        rest = self._rest_until(source, now) if cause is Cause.NOTICE else None
+        now, rest = self.clock.now(), None
+        if cause is Cause.NOTICE:
+            waiting = self.ledger.queue.queued(source, kind)
+            if waiting is not None and waiting.cause in (Cause.NOTICE, Cause.ASKED):
+                return waiting
+            rest = self._rest_until(source, now)
         run = self.ledger.queue.request(source, kind, cause, now, rest)
         ring(self._wakes)
         return run
@@ -94,10 +98,9 @@ class Controller:
 
     def _rest_until(self, name: str, now: datetime) -> datetime | None:
         """Until when a source that gave notice just before has to wait; None where it need not."""
-        last = self.ledger.newest_run(name, kind=Kind.PULL)
-        if last is None or last.cause is not Cause.NOTICE or last.started is None:
-            return None
-        rest = min(last.started, now) + timedelta(seconds=NOTICE_SECONDS)
+        newest = self.ledger.runs(name, limit=5)
+        begun = [each.started for each in newest if each.cause is Cause.NOTICE and each.started is not None]
+        rest = min(max(begun), now) + timedelta(seconds=NOTICE_SECONDS) if begun else now
         return rest if rest > now else None
 
     def next(self, name: str) -> datetime | None:

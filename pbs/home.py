@@ -136,6 +136,10 @@ class Home:
         """The copies of ledger, keys and configuration: no source has a name with a dot, and no endpoint serves it."""
         return self.backups / ".server.restic"
 
+    def notify_token(self, name: str) -> Path:
+        """What a source shows when it asks for its pull. The operator's own token has its name for itself."""
+        return self.keys / (f"{name}.token" if name.lower() != "admin" else "admin.source.token")
+
     def run_log(self, name: str, run: str) -> Path:
         """Everything that one run did, one JSON object a line."""
         return self.log / "runs" / name / f"{run}.jsonl"

@@ -1,4 +1,4 @@
-"""Makes what a source needs on this server: its row in the ledger, its password, its repository. Each step may be repeated.
+"""Makes what a source needs on this server: its row in the ledger, its token, password, repository. Each step may be repeated.
 
 It never makes a repository anew where the ledger knows one, and never touches one that it cannot open.
 """
@@ -27,6 +27,8 @@ async def provision(home: Home, ledger: Ledger, source: Source, clock: Clock) ->
     """
     with locked(home.locks / f"{source.name}.provision.lock", what=f"the source {source.name}"):
         ledger.add_source(source.name, clock.now())
+        if not home.notify_token(source.name).exists():
+            write(home.notify_token(source.name), secrets.token_urlsafe(32).encode() + b"\n")
         if ledger.repository(source.name) is not None:
             return False
         path = home.repository(source.name)

@@ -68,7 +68,8 @@ def show(
     from pbs.ledger import open_ledger
 
     home: Home = context.obj
-    source = load(home).source(name)
+    config = load(home)
+    source = config.source(name)
     known = open_ledger(home.ledger).repository(name)
     facts = {
         "name": name,
@@ -80,6 +81,8 @@ def show(
         "repository_id": known.id if known else None,
         "endpoint": source.endpoint,
         "encryption": source.encryption,
+        "notify_url": f"{config.server.base_url}/notify/{name}",
+        "notify_token": _token(home, name),
         **_lines(source, _absolute(agent_path)),
     }
     if as_json:
@@ -87,6 +90,13 @@ def show(
         return
     for key, value in facts.items():
         print(f"{key}:\n{value}" if "\n" in str(value) else f"{key}: {value if value is not None else '–'}")
+
+
+def _token(home: Home, name: str) -> str | None:
+    """What the source may ask for its pull with; None where `pbs reload` has not made it yet."""
+    with suppress(FileNotFoundError):
+        return home.notify_token(name).read_text(encoding="ascii", errors="replace").strip()
+    return None
 
 
 @group.command("add")
@@ -338,6 +348,7 @@ def _purge(home: Home, name: str) -> None:
         # Renamed first: a half-deleted repository never stands in the place of a whole one.
         os.rename(home.repository(name), doomed)  # noqa: PTH104
     home.password(name).unlink(missing_ok=True)
+    home.notify_token(name).unlink(missing_ok=True)
     (home.feeds / f"{name}.xml").unlink(missing_ok=True)
     remove_tree(doomed)
     remove_tree(home.work(name))

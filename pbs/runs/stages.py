@@ -80,6 +80,7 @@ class Stages:
                 Outcome.FAILED,
                 f"{doing} took longer than {duration(stage.most)} and was given up",
                 "see whether this machine, the line and the source are overloaded; the next run begins anew",
+                retry=True,
             )
         return Ending(
             Outcome.FAILED,

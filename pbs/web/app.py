@@ -23,7 +23,7 @@ from pbs.web import api, audit, events, pages
 from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
 from pbs.web.face import FACE, Face
-from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp
+from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp, operation_of
 from pbs.web.login import DESK, Desk, way_in
 
 BODY_LIMIT = 1 << 16
@@ -67,7 +67,8 @@ async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamR
         problem.code = "http"
         headers = {name: error.headers[name] for name in PASSED_ON if name in error.headers}
     except Exception:
-        log.exception("%s %s", request.method, request.path)
+        known = operation_of(request)  # not what was sent: a path may hold a token
+        log.exception("%s %s", request.method, known.path if known is not None else "")
         problem, status = PbsError("a fault of pbs itself", "see var/log/controller.log"), 500
     if "text/html" in request.headers.get("Accept", ""):
         response = pages.page(request, "error.html.j2", status=status, error=error_view(problem)["error"])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from aftermath import PATIENCE, Stand, random_file, stand
-from shared import get, here
+from shared import get, here, http
 from stage import eventually
 
+from pbs.controller import NOTICE_SECONDS
 from pbs.ledger import Deal, open_ledger
 from pbs.model import Cause, Kind, Mark, Outcome, Run, RunState
 
@@ -126,3 +129,95 @@ def test_what_a_stop_interrupts_and_misses_is_caught_up_once(place: Stand) -> No
     code, said, _ = here(place.pbs, "log", missed.id)
     assert code == 0
     assert "did not happen" in said
+
+
+@pytest.fixture
+def token(place: Stand) -> str:
+    """The token of the source."""
+    code, said, told = here(place.pbs, "source", "show", "web", "--json")
+    assert code == 0, told
+    shown = json.loads(said)
+    assert shown["notify_url"] == f"http://127.0.0.1:{place.pbs.port}/notify/web"
+    found: str = shown["notify_token"]
+    return found
+
+
+def test_a_source_gives_notice(place: Stand, token: str) -> None:
+    """A notice is a pull, over TCP and over the socket, by header and by path; several during a run are one run after it."""
+    random_file(place.source.data / "big", 14 << 20)
+    schedule(place, "on-notification")
+    status, _, body = http(place.pbs, "POST", "/notify/web", tcp=True, Authorization=f"Bearer {token}")
+    assert status == 202, body
+    first = json.loads(body)["run"]
+    assert set(json.loads(body)) == {"run"}
+    eventually(place.transferring, PATIENCE, "the transfer")
+    atom = b"<feed xmlns='http://www.w3.org/2005/Atom'/>"
+    answers = [
+        http(place.pbs, "POST", f"/notify/web/{token}", atom, tcp=tcp, Content_Type="application/atom+xml")
+        for tcp in (True, False, True)
+    ]
+    assert [202] * 3 == [answer[0] for answer in answers], answers
+    (after,) = {json.loads(answer[2])["run"] for answer in answers}
+    assert after != first
+    one, two = place.ended(first), place.ended(after)
+    assert [one.outcome, two.outcome] == [Outcome.OK, Outcome.OK]
+    assert [one.cause, two.cause] == [Cause.NOTICE, Cause.NOTICE]
+    assert one.started
+    assert two.started
+    assert (two.started - one.started).total_seconds() >= NOTICE_SECONDS
+
+
+def test_a_flood_of_notices_is_one_run(place: Stand, token: str) -> None:
+    """T30: a thousand notices queue one run, and the service answers all of them."""
+    schedule(place, "on-notification")
+    before = len(place.runs())
+    began = time.monotonic()
+    connection = HTTPConnection("127.0.0.1", place.pbs.port, timeout=60)
+    asked = set()
+    for _ in range(1000):
+        connection.request("POST", f"/notify/web/{token}")
+        answer = connection.getresponse()
+        asked.add(json.loads(answer.read())["run"])
+        assert answer.status == 202
+    connection.close()
+    intervals = int((time.monotonic() - began) / NOTICE_SECONDS)
+    schedule(place, "manual")
+    assert len(asked) <= 2 + intervals
+    for run in asked:
+        place.ended(run)
+    assert len(place.runs()) - before <= 2 + intervals
+
+
+def test_a_token_of_a_source_is_good_for_nothing_else(place: Stand, token: str) -> None:
+    """T30: a wrong token, no token and an unknown source get one answer; the right one opens nothing but its own notice."""
+    schedule(place, "on-notification")
+    wrong = [
+        http(place.pbs, "POST", path, tcp=tcp, **headers)
+        for tcp in (True, False)
+        for path, headers in (
+            ("/notify/web", {}),
+            ("/notify/web", {"Authorization": "Bearer nothing"}),
+            ("/notify/web/nothing", {}),
+            (f"/notify/nobody/{token}", {}),
+            ("/notify/nobody", {"Authorization": f"Bearer {token}"}),
+            ("/notify/web", {"Authorization": f"Basic {token}"}),
+        )
+    ]
+    assert {(status, body) for status, _, body in wrong} == {(401, wrong[0][2])}
+    bearer = {"Authorization": f"Bearer {token}"}
+    for method, path in (
+        ("GET", "/api/v1/runs"),
+        ("POST", "/api/v1/runs"),
+        ("GET", "/api/v1/sources/web"),
+        ("GET", "/"),
+    ):
+        assert http(place.pbs, method, path, tcp=True, **bearer)[0] in (401, 429)
+    assert http(place.pbs, "GET", f"/notify/web/{token}")[0] == 405
+    assert unfinished(place) == []
+    schedule(place, "manual")
+    status, _, body = http(place.pbs, "POST", "/notify/web", tcp=True, **bearer)
+    assert (status, json.loads(body)["error"]["code"]) == (409, "configuration")
+    kept = place.home.notify_token("web")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    logs = "".join(path.read_text(errors="replace") for path in place.home.log.rglob("*") if path.is_file())
+    assert token not in logs
