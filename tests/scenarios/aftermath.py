@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -24,8 +25,10 @@ from pbs.model import Run, RunState
 from pbs.restore import compare
 from pbs.serve import answers, served
 
+_numbers = itertools.count()
 # A machine that does four other things at once is no fault.
 PATIENCE = 90.0
+MOST_KNOWN = 2
 
 
 @dataclass
@@ -35,8 +38,7 @@ class Stand:
     folder: Path
     pbs: Pbs
     source: SourceHost
-    first: str = ""
-    counter: int = 0
+    name: str = "web"
     known: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -47,14 +49,21 @@ class Stand:
     def prove_first(self, *settings: str) -> None:
         """Serve the home, add the source, and admit a first snapshot."""
         self.pbs.start()
-        self.pbs.add("web", self.source, *settings)
-        self.remember(self.pbs.pull()["snapshot"])
+        self.pbs.add(self.name, self.source, *settings)
+        self.remember(self.pbs.pull(self.name)["snapshot"])
 
     def remember(self, snapshot: str) -> None:
         """Keep a copy of the source as this snapshot must hold it."""
-        copy = self.folder / f"was-{len(self.known)}"
+        copy = self.scratch("was")
         subprocess.run(["cp", "-a", self.source.data, copy], check=True)
         self.known[snapshot] = copy
+        # The first and the newest tell all; every one that was ever known would take for ever.
+        for old in list(self.known)[1:-MOST_KNOWN]:
+            shutil.rmtree(self.known.pop(old))
+
+    def scratch(self, word: str) -> Path:
+        """A name in the stand's folder that was never used."""
+        return self.folder / f"{word}-{next(_numbers)}"
 
     # what goes on
 
@@ -68,27 +77,32 @@ class Stand:
         with contextlib.closing(open_ledger(self.home.ledger)) as ledger:
             return ledger.runs()
 
-    def receipts(self, name: str = "web") -> dict[str, str]:
+    def receipts(self, name: str | None = None) -> dict[str, str]:
         """The state of every snapshot that was ever received."""
         with contextlib.closing(open_ledger(self.home.ledger)) as ledger:
-            return {each.id: each.state.value for each in ledger.receipts(name)}
+            return {each.id: each.state.value for each in ledger.receipts(name or self.name)}
 
     @contextlib.contextmanager
-    def pulling(self, name: str = "web", kind: str = "pull") -> Iterator[tuple[subprocess.Popen[str], Run]]:
+    def pulling(
+        self, name: str | None = None, kind: str = "pull"
+    ) -> Iterator[tuple[subprocess.Popen[str], Run]]:
         """`pbs pull` in a process of its own, and the run that it asked for."""
-        before = {run.id for run in self.runs()}
+        name = name or self.name
+        # One that waits already is joined.
+        before = {run.id for run in self.runs() if run.state is not RunState.QUEUED}
 
         def new() -> Run | None:
-            return next((run for run in self.runs() if run.id not in before and run.source == name), None)
+            ours = (run for run in self.runs() if (run.source, run.kind) == (name, kind))
+            return next((run for run in ours if run.id not in before), None)
 
         with self.following(name, kind) as process:
             yield process, eventually(new, PATIENCE, "the new run")
 
     @contextlib.contextmanager
-    def following(self, name: str = "web", kind: str = "pull") -> Iterator[subprocess.Popen[str]]:
+    def following(self, name: str | None = None, kind: str = "pull") -> Iterator[subprocess.Popen[str]]:
         """`pbs pull` in a process of its own, which ends with the block."""
         process = subprocess.Popen(
-            [*PBS, "--home", str(self.pbs.home), kind, name],
+            [*PBS, "--home", str(self.pbs.home), kind, name or self.name],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         with process:
@@ -107,9 +121,9 @@ class Stand:
         found: Run = eventually(over, PATIENCE, f"the end of {run_id}")
         return found
 
-    def transferring(self, name: str = "web", least: int = 1 << 20) -> bool:
+    def transferring(self, name: str | None = None, least: int = 1 << 20) -> bool:
         """Whether a pack is on its way: rest-server has a part of it."""
-        for path in (self.pbs.repository(name) / "data").glob("*/*.rest-server-temp*"):
+        for path in (self.pbs.repository(name or self.name) / "data").glob("*/*.rest-server-temp*"):
             with contextlib.suppress(OSError):
                 if path.stat().st_size >= least:
                     return True
@@ -136,6 +150,12 @@ class Stand:
                 return [pid for pid, argv in processes(root, "backup").items() if argv[0].endswith("restic")]
             case "import":
                 return [pid for pid, argv in processes(home, "backup").items() if argv[0].endswith("restic")]
+            case "reader":
+                return [
+                    pid
+                    for pid, argv in processes(home).items()
+                    if Path(argv[0]).name == "restic" and not {"--append-only", "backup", "mount"} & set(argv)
+                ]
             case "connection":
                 below = children(self.source.process.pid)
                 return [pid for pid, argv in processes("sshd").items() if pid in below]
@@ -171,14 +191,24 @@ class Stand:
         """Whether neither agent nor restic run on the source any more."""
         return not self.pids("agent") and not self.pids("restic")
 
-    def titles(self, name: str = "web") -> dict[str, str]:
+    def busy(self) -> bool:
+        """Whether a run of the source goes on, or waits for nothing but a worker."""
+        return any(
+            run.state is RunState.RUNNING or (run.state is RunState.QUEUED and not run.retry_of)
+            for run in self.runs()
+            if run.source == self.name
+        )
+
+    def titles(self, name: str | None = None) -> dict[str, str]:
         """The feed: run → title."""
-        items = ET.fromstring(self.pbs("feed", name).stdout).iter("item")
+        items = ET.fromstring(self.pbs("feed", name or self.name).stdout).iter("item")
         return {item.findtext("guid") or "": item.findtext("title") or "" for item in items}
 
-    def nothing_left(self, name: str = "web") -> None:
+    def nothing_left(self, name: str | None = None) -> None:
         """No run, lock, torn upload, temporary folder, dead socket or process of a run is left behind."""
-        assert [run.id for run in self.runs() if run.state is not RunState.ENDED] == []
+        name = name or self.name
+        # A run that was interrupted may be tried again by itself, later.
+        assert [run.id for run in self.runs() if run.state is not RunState.ENDED and not run.retry_of] == []
         repository = self.pbs.repository(name)
         assert list((repository / "locks").iterdir()) == []
         assert [str(path) for path in repository.rglob("*temp*")] == []
@@ -196,23 +226,22 @@ class Stand:
 
     def restores(self, snapshot: str, like: Path) -> None:
         """A snapshot restores as exactly this tree."""
-        self.counter += 1
-        target = self.folder / f"restored-{self.counter}"
-        self.pbs("restore", "web", "--snapshot", snapshot, "--to", str(target))
+        target = self.scratch("restored")
+        self.pbs("restore", self.name, "--snapshot", snapshot, "--to", str(target))
         difference = compare(like, target)
         assert not difference, difference
         shutil.rmtree(target)
 
     def whole(self) -> None:
         """Every byte of the repository is what it should be, and everything that was admitted restores identically."""
-        checked = self.pbs.restic("check", "--read-data")
+        checked = self.pbs.restic("check", "--read-data", name=self.name)
         assert checked.returncode == 0, checked.stdout + checked.stderr
         for snapshot, like in self.known.items():
             self.restores(snapshot, like)
 
     def next_pull(self) -> dict[str, Any]:
         """The next pull simply works; its snapshot is the newest and restores as what is there now."""
-        run = self.pbs.pull(timeout=PATIENCE * 2)
+        run = self.pbs.pull(self.name, timeout=PATIENCE * 2)
         assert run["outcome"] == "ok"
         self.restores("latest", self.source.data)
         return run
@@ -242,11 +271,11 @@ def random_file(path: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def stand(*, folder: Path | None = None) -> Iterator[Stand]:
+def stand(*, folder: Path | None = None, **source_host: Any) -> Iterator[Stand]:
     """A stand whose home is not served yet; whatever was started with it ends with it."""
     with contextlib.ExitStack() as stack:
         place = folder or stack.enter_context(short_folder())
-        source = SourceHost(place / "src")
+        source = SourceHost(place / "src", **source_host)
         grow(source.data, files=12)
         source.start()
         stack.callback(source.stop)

@@ -59,6 +59,9 @@ class SourceHost:
     root: Path
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    # Where it is reached, and what sshd is started through: another network, say.
+    address: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.data.mkdir(parents=True)
@@ -109,7 +112,7 @@ class SourceHost:
         """Start sshd; it answers when this returns."""
         Path("/run/sshd").mkdir(exist_ok=True) if os.geteuid() == 0 else None
         lines = [
-            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.root / host_key}",
+            f"Port {self.port}", f"ListenAddress {self.address}", f"HostKey {self.root / host_key}",
             f"AuthorizedKeysFile {self.authorized_keys}", "StrictModes no", "UsePAM no", "PidFile none",
             "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin prohibit-password",
             "MaxStartups 100", "Subsystem sftp internal-sftp", *options,
@@ -118,10 +121,18 @@ class SourceHost:
         sshd = shutil.which("sshd") or "/usr/sbin/sshd"
         log = (self.root / "sshd.log").open("ab")
         self.process = subprocess.Popen(
-            [sshd, "-D", "-e", "-f", self.root / "sshd_config"], stderr=log, start_new_session=True
+            [*self.within, sshd, "-D", "-e", "-f", self.root / "sshd_config"],
+            stderr=log,
+            start_new_session=True,
         )
         log.close()
-        eventually(lambda: _answers(self.port), what="sshd")
+        eventually(self._answers, what="sshd")
+
+    def _answers(self) -> bool:
+        # Into another network nobody sees from here; there a first start is what the log tells.
+        if self.within:
+            return b"Server listening" in (self.root / "sshd.log").read_bytes()
+        return _answers(self.port)
 
     def stop(self) -> None:
         """End sshd and everything that it started."""
@@ -167,6 +178,8 @@ class Pbs:
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
         self.port = free_port()
+        # What the service is started through: another network, another clock.
+        self.within: tuple[str, ...] = ()
         self("init", str(self.home))
         self.configure(f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n')
 
@@ -176,11 +189,16 @@ class Pbs:
         (self.home / "pbs.toml").write_text(f"[server]\n{server}\n{rest}")
 
     def __call__(
-        self, *arguments: str, code: int | None = 0, timeout: float = 120, **more: Any
+        self,
+        *arguments: str,
+        code: int | None = 0,
+        timeout: float = 120,
+        within: tuple[str, ...] = (),
+        **more: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run one verb; its exit code must be `code` unless that is None."""
         done = subprocess.run(
-            [*PBS, "--home", str(self.home), *arguments],
+            [*within, *PBS, "--home", str(self.home), *arguments],
             capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, errors="surrogateescape", **more,
         )  # fmt: skip
         assert code is None or done.returncode == code, (
@@ -194,7 +212,7 @@ class Pbs:
 
     def start(self) -> None:
         """Serve in the background."""
-        self("serve", "--detach")
+        self("serve", "--detach", within=self.within)
 
     def stop(self) -> None:
         """End the service, whatever state it is in."""
@@ -206,7 +224,7 @@ class Pbs:
     def add(self, name: str, source: SourceHost, *more: str) -> None:
         """Add a source and put its line into the source's authorized_keys."""
         answer = self.json(
-            "source", "add", name, "--host", "127.0.0.1", "--port", str(source.port), "--user", getpass.getuser(),
+            "source", "add", name, "--host", source.address, "--port", str(source.port), "--user", getpass.getuser(),
             "--host-key", " ".join((source.root / "host_key.pub").read_text().split()[:2]),
             "--agent-path", str(source.agent), *more,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Two of everything at once: requests join, sources do not wait for each other, a home is served once, a stop is clean."""
+"""Two of everything at once: requests join, sources do not wait for each other, a stop is clean."""
 
 from __future__ import annotations
 
@@ -81,21 +81,6 @@ def test_two_sources_do_not_wait_for_each_other(place: Stand, request: pytest.Fi
     place.nothing_left("db")
 
 
-def test_a_home_is_served_once(place: Stand) -> None:
-    """F20: a second service refuses with a sentence, and the first does not even notice."""
-    watched = ("serve", "supervisord", "controller", "worker")
-    with place.pulling() as (process, run):
-        eventually(place.transferring, PATIENCE, "the transfer")
-        before = {name: place.pids(name) for name in watched}
-        for how in (["serve"], ["serve", "--detach"]):
-            refused = place.pbs(*how, code=2)
-            assert "is already served" in refused.stderr
-            assert "`pbs stop` ends it" in refused.stderr
-        assert process.wait(PATIENCE) == 0
-    assert before == {name: place.pids(name) for name in watched}
-    assert place.run(run.id).outcome is Outcome.OK
-
-
 def test_a_controller_that_is_just_away_is_waited_for(place: Stand) -> None:
     """F1: a verb that meets a killed controller waits the moment until it is back, instead of calling the service down."""
     place.kill("controller")
@@ -112,31 +97,6 @@ def test_who_stops_watching_stops_nothing(place: Stand) -> None:
         assert f"pbs log {run.id} -f" in said
         assert place.run(run.id).state is RunState.RUNNING
     assert place.ended(run.id).outcome is Outcome.OK
-
-
-def test_a_stop_during_a_pull_is_clean(place: Stand) -> None:
-    """`pbs stop` ends a run as interrupted, tells whoever follows it, leaves nothing, and a waiting run is done later."""
-    with place.pulling() as (process, run):
-        eventually(place.transferring, PATIENCE, "the transfer")
-        waiting = Service(place.home.controller_socket).post(
-            "/api/v1/runs", {"source": "web", "kind": "pull"}
-        )
-        assert place.pbs("stop").returncode == 0
-        assert process.wait(PATIENCE) == 5
-    ended = place.run(run.id)
-    assert (Outcome.INTERRUPTED, "the service was stopped while the run went on") == (
-        ended.outcome,
-        ended.message,
-    )
-    assert place.source_is_quiet()
-    for victim in ("serve", "supervisord", "controller", "worker", "endpoint"):
-        assert place.pids(victim) == []
-    assert place.titles()[run.id] == "web backup interrupted"
-    place.pbs.start()
-    assert place.ended(waiting["id"]).outcome is Outcome.OK
-    place.next_pull()
-    place.nothing_left()
-    place.whole()
 
 
 def test_term_to_the_parent_is_a_stop(place: Stand) -> None:

@@ -1,0 +1,124 @@
+"""The kinds of run that faults are played on: how the run's source is made ready, and which stages its log will tell.
+
+A new kind of run joins the matrix by a line in `KINDS`. Nothing here breaks anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aftermath import Stand, random_file
+from stage import SourceHost, grow
+
+from pbs.model import Kind, Outcome
+
+PULL = ("repository", "endpoint", "connect", "agent", "forward", "backup", "shut", "admission")
+IDLE = "idle"
+# Slow enough to be hit in the middle.
+SLOW = ("--set", 'limits={upload="4MB/s"}')
+MEGABYTE = 1 << 20
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """One kind of run: `ready` gives the stand of its source just before the run, and `proven` looks at what became of it."""
+
+    stages: tuple[str, ...]
+    ready: Callable[[Stand, random.Random], contextlib.AbstractContextManager[Stand]]
+    proven: Callable[[Stand], None] = lambda stand: None
+
+
+@contextlib.contextmanager
+def unchanged(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source that was pulled before, as it was then."""
+    yield stand
+
+
+@contextlib.contextmanager
+def changed(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source that was pulled before, with some seconds of new data."""
+    random_file(stand.source.data / "big", dice.randrange(9, 13) * MEGABYTE)
+    yield stand
+
+
+@contextlib.contextmanager
+def first(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source that was never pulled."""
+    with _new_source(stand) as new:
+        random_file(new.source.data / "big", dice.randrange(8, 12) * MEGABYTE)
+        new.pbs.add(new.name, new.source, *SLOW)
+        yield new
+
+
+@contextlib.contextmanager
+def migrate(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source that rdiff-backup kept until now: its first pull imports that tree before."""
+    with _new_source(stand) as new:
+        random_file(new.source.data / "big", dice.randrange(24, 32) * MEGABYTE)
+        tree = new.home.legacy(new.name)
+        subprocess.run(
+            ["rdiff-backup", "--api-version", "201", "--current-time", str(int(time.time()) - 86400), "backup",
+             new.source.data, tree],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        # Not copied from the source: rdiff-backup keeps whole seconds.
+        for name in ("tree", "old"):
+            subprocess.run(["cp", "-a", tree, new.folder / f"{name}-{new.name}"], check=True)
+        shutil.rmtree(old_state(new) / "rdiff-backup-data")
+        (new.source.data / "new").write_text("new")
+        random_file(new.source.data / "more", 4 * MEGABYTE)
+        new.pbs.add(new.name, new.source, *SLOW)
+        yield new
+        shutil.rmtree(old_state(new))
+
+
+def old_state(stand: Stand) -> Path:
+    """What the legacy tree of this source held as its newest state."""
+    return stand.folder / f"old-{stand.name}"
+
+
+def imported_once(stand: Stand) -> None:
+    """There is one imported snapshot; it holds the old state, the old tree is as it was, and a live one is newer."""
+    from pbs.restore import compare
+
+    states = stand.receipts()
+    (legacy,) = [snapshot for snapshot, state in states.items() if state == "legacy"]
+    stand.restores(legacy, old_state(stand))
+    assert list(states.values()).count("admitted") >= 1
+    imports = [run for run in stand.runs() if run.source == stand.name and run.kind is Kind.MIGRATE]
+    assert [Outcome.OK] == [run.outcome for run in imports if run.outcome in (Outcome.OK, Outcome.PARTIAL)]
+    copy = stand.folder / f"tree-{stand.name}"
+    assert not compare(copy, stand.home.legacy(stand.name))
+    shutil.rmtree(copy)
+
+
+KINDS = {
+    "first": RunKind(PULL, first),
+    "unchanged": RunKind(PULL, unchanged),
+    "changed": RunKind(PULL, changed),
+    "migrate": RunKind(("import", *PULL), migrate, imported_once),
+}
+
+
+@contextlib.contextmanager
+def _new_source(stand: Stand) -> Iterator[Stand]:
+    """A machine and a name that this home has not seen; afterwards nothing of it is left."""
+    name = f"s{next(_numbers)}"
+    with contextlib.ExitStack() as stack:
+        source = SourceHost(stand.folder / name, address=stand.source.address, within=stand.source.within)
+        stack.callback(shutil.rmtree, source.root, ignore_errors=True)
+        grow(source.data, files=12)
+        source.start()
+        stack.callback(source.stop)
+        yield replace(stand, source=source, name=name, known={})
+        stand.pbs("source", "remove", name, "--purge", "--yes")
+        shutil.rmtree(stand.home.legacy(name), ignore_errors=True)
