@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -35,7 +36,7 @@ def with_another_clock() -> Iterator[Stand]:
         jump(made, "+0")
         made.pbs.within = (
             "env", f"LD_PRELOAD={library()}", f"FAKETIME_TIMESTAMP_FILE={made.folder / 'clock'}", "FAKETIME_NO_CACHE=1",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1", sys.executable, str(Path(__file__).with_name("other_clock.py")),
         )  # fmt: skip
         made.prove_first(*SLOW)
         yield made

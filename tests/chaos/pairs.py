@@ -12,11 +12,12 @@ from pathlib import Path
 
 from aftermath import PATIENCE, is_dead
 from kinds import IDLE, PULL
-from scenes import Fault, Scene
+from scenes import Fault, Missed, Scene
 from stage import PBS, eventually
 
 from pbs.files import lock_folder
 from pbs.model import Outcome
+from pbs.restore import compare
 
 OK, FAILED = Outcome.OK, Outcome.FAILED
 
@@ -51,10 +52,15 @@ def readers(scene: Scene) -> None:
         stand.pbs("get", stand.name, "/d0/file-0", "--snapshot", snapshot, "-o", str(out))
         assert out.read_bytes() == (like / "d0/file-0").read_bytes()
 
+    def restore() -> None:
+        target = stand.scratch("restored")
+        stand.pbs("restore", stand.name, "--snapshot", snapshot, "--to", str(target))
+        assert not compare(like, target)
+
     tasks = (
         mount,
         take,
-        lambda: stand.restores(snapshot, like),
+        restore,
         lambda: stand.pbs.json("ls", stand.name, snapshot),
     )
     with ThreadPoolExecutor() as threads:
@@ -178,6 +184,8 @@ def stop_following(scene: Scene) -> None:
         assert stand.pids(victim) == []
     stand.pbs.start()
     assert stand.ended(waiting["id"]).outcome is OK
+    if scene.run is not None and stand.run(scene.run.id).outcome is OK:
+        raise Missed("the run was over before the stop")
 
 
 FAULTS = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -170,7 +171,7 @@ def told(scene: Scene, fault: Fault, ended: Run, process: subprocess.Popen[str])
         if scene.stage == "backup":
             assert fault.says in ended.message, ended
     said, _ = process.communicate(timeout=PATIENCE)
-    allowed = {EXIT_CODES[ended.outcome or ""]} | ({SERVICE_DOWN} if scene.down else set())
+    allowed = {EXIT_CODES[ended.outcome or ""]} | ({SERVICE_DOWN, -signal.SIGKILL} if scene.down else set())
     assert process.returncode in allowed, (process.returncode, said, ended)
     if ended.outcome is not Outcome.OK:
         eventually(stand.source_is_quiet, 15, "the end of agent and restic on the source")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared import here
 from stage import PBS, Pbs, SourceHost, children, eventually, find, grow, processes, short_folder
 
 from pbs.endpoint import Supervisor
@@ -227,7 +228,8 @@ class Stand:
     def restores(self, snapshot: str, like: Path) -> None:
         """A snapshot restores as exactly this tree."""
         target = self.scratch("restored")
-        self.pbs("restore", self.name, "--snapshot", snapshot, "--to", str(target))
+        code, _, told = here(self.pbs, "restore", self.name, "--snapshot", snapshot, "--to", str(target))
+        assert 0 == code, told
         difference = compare(like, target)
         assert not difference, difference
         shutil.rmtree(target)
