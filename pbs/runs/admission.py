@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pbs.errors import AdmissionRefused
 from pbs.model import SNAPSHOT_ID, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
@@ -16,6 +16,7 @@ from pbs.runs.work import Work
 
 NOT_NAMED = "arrived without being named by the run's agent"
 CLOCK_SLACK = timedelta(minutes=1)
+TICK = timedelta(microseconds=1)
 LEFT_OVER = "its run ended before it could be admitted"
 # Each is written down in a transaction of its own: a source that leaves a million must not keep a worker for hours.
 MOST_RECORDED = 100
@@ -125,11 +126,21 @@ async def admit(
             f"the snapshot {arrival.named[:8]} is not the one that this run was to make: {reason}",
             "look at that machine",
         )
-    receipt = replace(_receipt(work, snapshot), outcome=outcome, root=root)
+    receipt = _receipt(work, snapshot)
+    receipt = replace(receipt, time=after(work, receipt.received), outcome=outcome, root=root)
     work.records.add_receipt(receipt)
     # After the fact: what the log calls admitted was, should the ledger be lost.
     work.journal.write("admitted", **admitted_facts(receipt))
     return snapshot, remarks
+
+
+def after(work: Work, now: datetime) -> datetime:
+    """The time of a new receipt: our clock's, but never before one that is there already.
+
+    A clock that was set back would otherwise make an older snapshot `latest`.
+    """
+    newest = max((receipt.time for receipt in work.records.usable(work.source.name)), default=now - TICK)
+    return max(now, newest + TICK)
 
 
 def _look(work: Work, promised: str | None) -> Arrival:

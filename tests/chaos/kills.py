@@ -20,7 +20,7 @@ from pbs.endpoint import Supervisor
 from pbs.files import FileLock
 from pbs.model import Outcome
 
-EVERY = KINDS["migrate"].stages
+EVERY = (*KINDS["migrate"].stages, "retention")
 OK, FAILED, INTERRUPTED = Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED
 
 
@@ -143,7 +143,7 @@ def _kill(
 
 FAULTS = (
     _kill(
-        "worker", "F1 F12 F21", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
+        "worker", "F1 F11 F12 F13 F21", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
         usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import"),
     ),
     _kill("controller", "F1", "the process that serves the API and the feeds", EVERY, {OK}),
@@ -160,8 +160,8 @@ FAULTS = (
         "the connection to the source was lost",
     ),
     _kill(
-        "reader", "F12", "restic on the server, while it looks at what arrived", ("admission",), {OK, FAILED},
-        usual=("changed/admission",),
+        "reader", "F11 F12 F13", "restic on the server, while it looks at what arrived or removes what no rule holds",
+        ("admission", "retention"), {OK, FAILED}, usual=("changed/admission", "retain/retention"),
     ),
     _kill(
         "import", "F21", "restic on the server, while it imports a legacy tree", ("import",), {OK}, kinds=("migrate",),

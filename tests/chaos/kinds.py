@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aftermath import Stand, random_file
+from aftermath import MANUAL, Stand, random_file
 from stage import SourceHost, grow
 
 from pbs.model import Kind, Outcome
@@ -55,7 +55,7 @@ def first(stand: Stand, dice: random.Random) -> Iterator[Stand]:
     """A source that was never pulled."""
     with _new_source(stand) as new:
         random_file(new.source.data / "big", dice.randrange(8, 12) * MEGABYTE)
-        new.pbs.add(new.name, new.source, *SLOW)
+        new.pbs.add(new.name, new.source, *MANUAL, *SLOW)
         yield new
 
 
@@ -76,9 +76,30 @@ def migrate(stand: Stand, dice: random.Random) -> Iterator[Stand]:
         shutil.rmtree(old_state(new) / "rdiff-backup-data")
         (new.source.data / "new").write_text("new")
         random_file(new.source.data / "more", 4 * MEGABYTE)
-        new.pbs.add(new.name, new.source, *SLOW)
+        new.pbs.add(new.name, new.source, *MANUAL, *SLOW)
         yield new
         shutil.rmtree(old_state(new))
+
+
+@contextlib.contextmanager
+def retain(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source with one snapshot too many after its next pull, which then removes the oldest."""
+    with _new_source(stand) as new:
+        new.pbs.add(new.name, new.source, *MANUAL, "--set", "keep={last=2}", "--set", "keep_least=1")
+        for _ in range(2):
+            random_file(new.source.data / "big", dice.randrange(2, 6) * MEGABYTE)
+            new.pbs.pull(new.name)
+        yield new
+
+
+def removed_or_not(stand: Stand) -> None:
+    """What the ledger calls admitted lies there, what it calls forgotten does not, and the rules hold in the end."""
+    there = {path.name for path in (stand.pbs.repository(stand.name) / "snapshots").iterdir()}
+    states = stand.receipts()
+    assert {each for each, state in states.items() if state == "admitted"} <= there
+    assert not {each for each, state in states.items() if state == "forgotten"} & there
+    assert list(states.values()).count("admitted") == 2
+    assert "forgotten" in states.values()
 
 
 def old_state(stand: Stand) -> Path:
@@ -105,6 +126,7 @@ KINDS = {
     "first": RunKind(PULL, first),
     "unchanged": RunKind(PULL, unchanged),
     "changed": RunKind(PULL, changed),
+    "retain": RunKind(("retention",), retain, removed_or_not),
     "migrate": RunKind(("import", *PULL), migrate, imported_once),
 }
 

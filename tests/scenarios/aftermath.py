@@ -30,6 +30,8 @@ _numbers = itertools.count()
 # A machine that does four other things at once is no fault.
 PATIENCE = 90.0
 MOST_KNOWN = 2
+# The full hour is no fault.
+MANUAL = ("--set", "schedule=manual")
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Stand:
     def prove_first(self, *settings: str) -> None:
         """Serve the home, add the source, and admit a first snapshot."""
         self.pbs.start()
-        self.pbs.add(self.name, self.source, *settings)
+        self.pbs.add(self.name, self.source, *MANUAL, *settings)
         self.remember(self.pbs.pull(self.name)["snapshot"])
 
     def remember(self, snapshot: str) -> None:

@@ -252,6 +252,18 @@ def test_the_end_decides_only_together_with_what_arrived(end: dict[str, Any], ou
     assert outcome is played(Tools(end=end)).outcome
 
 
+def test_a_clock_that_was_set_back_makes_no_older_snapshot_the_newest() -> None:
+    """A receipt's time never lies before one that is there; when it was received is told as our clock said it."""
+    now = datetime.now(UTC)
+    late = Receipt(
+        OTHER, "web", "old", now, now + timedelta(days=900), None, ReceiptState.ADMITTED, Outcome.OK
+    )
+    tools = Tools(receipt_list=[late])
+    assert played(tools).outcome is Outcome.OK
+    last = tools.receipt_list[-1]
+    assert (last.id, last.time > late.time, last.received < late.time) == (ID, True, True)
+
+
 def test_a_flood_of_snapshots_and_keys_is_counted_and_not_written_down_one_by_one() -> None:
     """A source that uploads thousands of them keeps no worker busy, and the remark tells how many came."""
     many = {f"{number:064x}": replace(GOOD, id=f"{number:064x}") for number in range(3000)}
