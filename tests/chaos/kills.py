@@ -144,7 +144,7 @@ def _kill(
 FAULTS = (
     _kill(
         "worker", "F1 F11 F12 F13 F21", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
-        usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import"),
+        usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import", "retain/retention"),
     ),
     _kill("controller", "F1", "the process that serves the API and the feeds", EVERY, {OK}),
     _kill("endpoint", "F3", "the source's rest-server, which supervisord starts again", PULL[2:6], {OK, FAILED}),
@@ -161,7 +161,7 @@ FAULTS = (
     ),
     _kill(
         "reader", "F11 F12 F13", "restic on the server, while it looks at what arrived or removes what no rule holds",
-        ("admission", "retention"), {OK, FAILED}, usual=("changed/admission", "retain/retention"),
+        ("admission", "retention"), {OK, FAILED}, usual=("changed/admission", "retain/retention"), latest=0.0,
     ),
     _kill(
         "import", "F21", "restic on the server, while it imports a legacy tree", ("import",), {OK}, kinds=("migrate",),

@@ -58,6 +58,8 @@ class Fault:
     ends: frozenset[Outcome] = frozenset({Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED})
     # What the message of a run tells that it struck in the middle of its transfer.
     says: str = ""
+    # The longest wait between the stage's line in the log and the blow, where the stage's own would be too long.
+    latest: float | None = None
 
     def places(self) -> list[str]:
         """Every kind and stage that it can be played on."""
@@ -124,7 +126,7 @@ def play(ground: Stand, fault: Fault, place: str, dice: random.Random, *, thorou
 def struck(scene: Scene, fault: Fault) -> str:
     """Begin the run and strike; where the run was too quick, once more."""
     for _ in range(TRIES):
-        with contextlib.suppress(Missed), begun(scene) as process:
+        with contextlib.suppress(Missed), begun(scene, fault.latest) as process:
             fault.act(scene)
             assert scene.run is not None
             ended = scene.stand.ended(scene.run.id)
@@ -134,7 +136,7 @@ def struck(scene: Scene, fault: Fault) -> str:
 
 
 @contextlib.contextmanager
-def begun(scene: Scene) -> Iterator[subprocess.Popen[str]]:
+def begun(scene: Scene, latest: float | None) -> Iterator[subprocess.Popen[str]]:
     """A run that has come to the scene's stage, and whoever follows it."""
     stand = scene.stand
     eventually(stand.serving, PATIENCE, "the service")
@@ -143,20 +145,25 @@ def begun(scene: Scene) -> Iterator[subprocess.Popen[str]]:
     known = set(logs.glob("*"))
     with stand.pulling() as (process, run):
         scene.run = run
-        reach(scene, logs, known)
+        reach(scene, logs, known, latest)
         yield process
         if not scene.over():
             process.wait(PATIENCE)
 
 
-def reach(scene: Scene, logs: Path, known: set[Path]) -> None:
+def reach(scene: Scene, logs: Path, known: set[Path], latest: float | None) -> None:
     """Return when the run's log told of the stage, which it does before it acts, and a moment later."""
     line = f'"stage": "{scene.stage}"'.encode()
     deadline = time.monotonic() + PATIENCE
-    while not any(line in path.read_bytes() for path in set(logs.glob("*")) - known):
-        assert not scene.over(), f"it ended without {scene.stage}: {scene.run}"
+
+    def told() -> bool:
+        return any(line in path.read_bytes() for path in set(logs.glob("*")) - known)
+
+    while not told():
+        # It may come to it, and to its end, between two looks.
+        assert not scene.over() or told(), f"it ended without {scene.stage}: {scene.run}"
         assert time.monotonic() < deadline, f"it never came to {scene.stage}"
-    latest = LATEST_SECONDS.get(scene.stage, USUAL_LATEST_SECONDS)
+    latest = LATEST_SECONDS.get(scene.stage, USUAL_LATEST_SECONDS) if latest is None else latest
     time.sleep(max(0.0, scene.dice.uniform(-latest / 3, latest)))
 
 
