@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -22,11 +23,13 @@ from pbs.views import error_view
 from pbs.web import api, audit, events, pages
 from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
+from pbs.web.door import Doors, answering
 from pbs.web.face import FACE, Face
 from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp, operation_of
 from pbs.web.login import DESK, Desk, way_in
 
 BODY_LIMIT = 1 << 16
+BACKLOG = 128
 # How long a download that goes on may hold up the end of the service.
 GRACE_SECONDS = 3.0
 HEADERS = {
@@ -57,7 +60,8 @@ async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamR
     """Every refusal is JSON of one shape, or a page for a browser; a fault of ours is logged and says no more than that."""
     headers: dict[str, str] = {}
     try:
-        return await handler(request)
+        with answering(request.transport):
+            return await handler(request)
     except PbsError as error:
         problem, status = error, error.http_status
     except web.HTTPException as error:
@@ -119,26 +123,33 @@ async def serve(face: Face, home: Home, server: ServerSettings) -> AsyncIterator
         web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
         for app in _apps(face, home, server, face.time)
     ]
-    try:
+    async with AsyncExitStack() as stack:
         for runner in runners:
             await runner.setup()
+            stack.push_async_callback(runner.cleanup)
         home.controller_socket.unlink(missing_ok=True)
         with explained("listen on the controller's socket", home.controller_socket):
             await web.UnixSite(runners[0], str(home.controller_socket)).start()
             home.controller_socket.chmod(0o600)
         if server.listen is not None:
-            await _listen(runners[1], *server.listen)
+            stack.callback(await _listen(runners[1], *server.listen))
         yield
-    finally:
-        for runner in runners:
-            await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(runner: web.AppRunner, host: str, port: int) -> Callable[[], None]:
+    """Listen on TCP; returns what ends it."""
+    doors = Doors(cast("Callable[[], asyncio.Protocol]", runner.server))
     try:
-        await web.TCPSite(runner, host, port).start()
+        server = await asyncio.get_running_loop().create_server(doors, host, port, backlog=BACKLOG)
     except OSError as error:
+        doors.close()
         raise HomeError(
             f"cannot listen on {host}:{port}: {error.strerror}",
             'choose another `listen` in [server] of pbs.toml, or "off" for the socket alone',
         ) from error
+
+    def end() -> None:
+        doors.close()
+        server.close()
+
+    return end
