@@ -99,7 +99,8 @@ class Limits:
 class Source:
     """One thing that is backed up, with everything that a run of it needs to know (no secrets).
 
-    `window` is opening and closing in minutes of the day; `jitter` in seconds, None = as the schedule allows.
+    `window` is opening and closing in minutes of the day; `jitter` in seconds, None = as the schedule allows;
+    `read_budget` the bytes that a run may read back, None = any number.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Source:
     jitter: float | None = None
     retries: int = 2
     sandbox: bool = True
+    read_budget: int | None = 8_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

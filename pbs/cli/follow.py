@@ -131,7 +131,7 @@ def _bar(source: str) -> Iterator[Painter]:
                             total=100 if known else None,
                             said=progress_text(event),
                         )
-                    case "warning" | "remark" | "unexpected-key" | "quarantined":
+                    case "warning" | "remark" | "unexpected-key" | "quarantined" | "denied":
                         progress.console.print(line_of(event), markup=False, highlight=False)
 
         yield Bar()
@@ -151,6 +151,8 @@ def line_of(event: dict[str, Any]) -> str | None:
             text = f"snapshot {str(event.get('snapshot'))[:8]} was not admitted: {event.get('reason')}"
         case "unexpected-key":
             text = f"an unexpected repository key arrived: {str(event.get('key'))[:8]}"
+        case "denied":
+            text = f"not let through to the endpoint: {event.get('request')}: {event.get('reason')}"
         case "log" | "remark":
             text = str(event.get("text"))
         case "hello":

@@ -207,6 +207,11 @@ class DefaultFields(Fields):
         None, 'How large the repository may grow; beyond it runs are refused. "none" lifts a quota that [defaults] sets.',
         takes='size or "none"', examples=("200GB",),
     )  # fmt: skip
+    read_budget: kinds.ReadBudget = field(
+        "8GB", "How much a run may read back from its own repository. A backup reads the index and the folders of the snapshot "
+        "before it; a source in other hands would read everything that was ever backed up. Beyond it the run is refused.",
+        takes='size or "none"', examples=("50GB",),
+    )  # fmt: skip
     limits: LimitFields = field(
         {}, "How fast a run may transfer. KB = 1000 bytes, KiB = 1024.",
         takes="table of rates", examples=({"upload": "20MB/s"},),

@@ -27,6 +27,7 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 LEAST_LOGS = 10_000_000
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-((?=24:00)24|[01][0-9]|2[0-3]):([0-5][0-9])")
+LEAST_READ = 1_000_000
 NAME_RULE = (
     'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
 )
@@ -184,6 +185,13 @@ def _size(value: object) -> int | None:
     return count
 
 
+def _read_budget(value: object) -> int | None:
+    count = _size(value)
+    if count is not None and count < LEAST_READ:
+        raise ValueError(f'{shown(value)} is too little for any backup; write "100MB" or more, or "none"')
+    return count
+
+
 def _log_size(value: object) -> int:
     count = _size(value)
     if count is None or count < LEAST_LOGS:
@@ -320,6 +328,9 @@ Doors = Annotated[
     WithJsonSchema({"type": "array", "items": _STRING | {"enum": ["feeds", "metrics", "health"]}}),
 ]
 Quota = Annotated[int | None, PlainValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
+ReadBudget = Annotated[
+    int | None, PlainValidator(_read_budget), WithJsonSchema({"type": ["string", "integer"]})
+]
 Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
 Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]
 Grace = Annotated[float, PlainValidator(_grace), WithJsonSchema(_STRING)]

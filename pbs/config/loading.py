@@ -229,6 +229,7 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
         endpoint=fields.endpoint,
         sandbox=fields.sandbox == "auto",
         quota=fields.quota,
+        read_budget=fields.read_budget,
         limits=Limits(fields.limits.upload, fields.limits.download),
         migrate=fields.migrate,
         schedule=fields.schedule,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -108,8 +108,22 @@ class Talk(Protocol):
         ...
 
 
+class Denial(Protocol):
+    """A request of the source that was not let through to its endpoint, in words of ours."""
+
+    @property
+    def request(self) -> str:
+        """What it was."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why not."""
+        ...
+
+
 class Counter(Protocol):
-    """What went through a lent socket, in bytes."""
+    """What went through a lent socket, in bytes, and what was not let through."""
 
     received: int
     sent: int
@@ -117,6 +131,21 @@ class Counter(Protocol):
     @property
     def unanswered_seconds(self) -> float:
         """For how long the endpoint has answered none of the source's connections; 0 where it does."""
+        ...
+
+    @property
+    def denials(self) -> Sequence[Denial]:
+        """The first requests that were not let through."""
+        ...
+
+    @property
+    def denied(self) -> int:
+        """How many there were."""
+        ...
+
+    @property
+    def cut(self) -> str | None:
+        """Why the source cannot reach its endpoint any more in this run; None while it can."""
         ...
 
 
@@ -127,8 +156,10 @@ class Line(Protocol):
         """Have the agent started with one word."""
         ...
 
-    def lend(self, listen: str, target: Path) -> AbstractAsyncContextManager[Counter]:
-        """Let the source reach `target` at its path `listen`."""
+    def lend(
+        self, listen: str, target: Path, read_budget: int | None = None
+    ) -> AbstractAsyncContextManager[Counter]:
+        """Let the source reach `target` at its path `listen`, and read so many bytes there."""
         ...
 
 

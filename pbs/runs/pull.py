@@ -91,11 +91,15 @@ async def _transfer(work: Work) -> Event:
         async with await line.say("backup") as talk:
             listen = socket_path(await _greeting(work, talk))
             work.stages.enter("forward")
-            async with line.lend(listen, work.endpoint.socket) as counter:
+            async with line.lend(listen, work.endpoint.socket, work.source.read_budget) as counter:
                 try:
                     return await _backup(work, talk, listen, counter)
+                except TunnelBroken:
+                    _not_cut_off(work, counter)
+                    raise
                 finally:
                     work.report.tunnel_bytes = counter.received
+                    _tell_denials(work, counter)
 
 
 def socket_path(folder: str) -> str:
@@ -191,8 +195,31 @@ async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Even
                 f"{ENDPOINT_SECONDS:g} s",
                 f"look at var/log/endpoint-{work.source.name}.log",
             )
+    _not_cut_off(work, counter)
     assert talk.end is not None  # noqa: S101 - events() ends with it or raises
     return talk.end
+
+
+def _not_cut_off(work: Work, counter: Counter) -> None:
+    """Whatever a source that was cut off says, or its connection does: this is why it ended.
+
+    Raises:
+        AdmissionRefused: it was.
+    """
+    if counter.cut is not None:
+        raise AdmissionRefused(
+            f"{work.source.name} was cut off from its endpoint: {counter.cut}",
+            "look at that machine; `read_budget` of the source says how much it may read, if it is an honest one",
+        )
+
+
+def _tell_denials(work: Work, counter: Counter) -> None:
+    """Whatever came of the run, say what its source tried at the door."""
+    for denial in counter.denials:
+        work.journal.write("denied", request=denial.request, reason=denial.reason)
+    if counter.denied:
+        kinds = ", ".join(dict.fromkeys(denial.reason for denial in counter.denials))
+        work.report.remark(f"{counter.denied} request(s) were not let through to the endpoint: {kinds}")
 
 
 def _reached(work: Work, counter: Counter) -> tuple[int, ...]:

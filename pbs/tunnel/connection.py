@@ -23,6 +23,7 @@ from pbs.errors import (
 from pbs.files import write
 from pbs.model import Address
 from pbs.text import clean_line
+from pbs.tunnel.gate import Gate
 from pbs.tunnel.relay import Relay
 from pbs.tunnel.talk import Talk
 
@@ -66,13 +67,14 @@ class Connection:
         return Talk(process, self._clock)
 
     @asynccontextmanager
-    async def lend(self, listen: str, target: Path) -> AsyncIterator[Relay]:
-        """Let the source reach our socket `target` at its path `listen` for the length of the block.
+    async def lend(self, listen: str, target: Path, read_budget: int | None = None) -> AsyncIterator[Relay]:
+        """Let the source reach our socket `target` at its path `listen` for the length of the block, with the requests
+        of a backup alone; `read_budget` is how many bytes it may read.
 
         Raises:
             TunnelBroken: sshd refuses to forward.
         """
-        relay = Relay(target)
+        relay = Relay(target, Gate(read_budget), self.raw.close)
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 listener = await self.raw.create_unix_server(

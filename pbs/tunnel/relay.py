@@ -1,15 +1,18 @@
 """Relays the source's connections to its endpoint: counts the bytes, bounds the connections, holds back the faster side.
 
-It never looks into what it relays.
+The gate judges what the source asks for; nothing else here looks into what is relayed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncssh
+
+from pbs.tunnel.gate import REFUSAL, Denial, Denied, Gate, Stream
 
 # restic opens five connections by default and some more for a moment.
 MOST_CONNECTIONS = 32
@@ -20,6 +23,8 @@ class Relay:
     """One forwarded socket. `received` and `sent` count bytes from and to the source."""
 
     target: Path
+    gate: Gate = field(default_factory=Gate)
+    hang_up: Callable[[], None] = field(default=lambda: None)
     received: int = 0
     sent: int = 0
     refused: int = 0
@@ -32,12 +37,29 @@ class Relay:
         now = asyncio.get_running_loop().time()
         return now - self._unanswered_since if self._unanswered_since is not None else 0.0
 
+    @property
+    def denials(self) -> Sequence[Denial]:
+        """The first requests that were not let through."""
+        return self.gate.denials
+
+    @property
+    def denied(self) -> int:
+        """How many requests were not let through."""
+        return self.gate.denied
+
+    @property
+    def cut(self) -> str | None:
+        """Why the source cannot reach its endpoint any more in this run; None while it can."""
+        return self.gate.cut
+
     async def accept(self) -> FarSide:
         """Called for each connection that the source opens.
 
         Raises:
-            asyncssh.ChannelOpenError: too many are open, or the endpoint does not answer.
+            asyncssh.ChannelOpenError: too many are open, the source was cut off, or the endpoint does not answer.
         """
+        if self.gate.cut is not None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, self.gate.cut)
         if len(self._open) >= MOST_CONNECTIONS:
             self.refused += 1
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many connections")
@@ -56,6 +78,20 @@ class Relay:
         self._unanswered_since = None
         return far
 
+    def returned(self, count: int) -> bool:
+        """Bytes are on their way to the source; whether they may go. Where not, every connection ends."""
+        self.sent += count
+        if self.gate.returned(count):
+            return True
+        self.end()
+        return False
+
+    def end(self) -> None:
+        """End every connection, and the one that they came through: the source was cut off."""
+        for far in tuple(self._open):
+            far.near.close()
+        self.hang_up()
+
     def gone(self, far: FarSide) -> None:
         """A connection ended."""
         self._open.discard(far)
@@ -66,6 +102,7 @@ class FarSide(asyncssh.SSHUNIXSession[bytes]):
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._stream: Stream | None = Stream(relay.gate)
         self.near = NearSide(self)
         self.channel: asyncssh.SSHUNIXChannel[bytes] | None = None
 
@@ -74,9 +111,26 @@ class FarSide(asyncssh.SSHUNIXSession[bytes]):
         self.channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002 - the base class decides
-        """Bytes from the source, on to the endpoint."""
+        """Bytes from the source, on to the endpoint once the gate lets them through."""
         self._relay.received += len(data)
-        self.near.write(data)
+        if self._stream is None:
+            return
+        try:
+            passed = self._stream.feed(data)
+        except Denied:
+            self._deny()
+            return
+        if passed:
+            self.near.write(passed)
+
+    def _deny(self) -> None:
+        """Say no, and end it: what comes behind such a request cannot be told apart from it."""
+        self._stream = None
+        if self.channel is not None:
+            self.channel.write(REFUSAL)
+        self.near.close()
+        if self._relay.cut is not None:
+            self._relay.end()
 
     def eof_received(self) -> bool:
         """The source has said all; the answer may still be on its way."""
@@ -99,8 +153,7 @@ class FarSide(asyncssh.SSHUNIXSession[bytes]):
 
     def deliver(self, data: bytes) -> None:
         """Bytes of the endpoint, on to the source."""
-        if self.channel is not None:
-            self._relay.sent += len(data)
+        if self.channel is not None and self._stream is not None and self._relay.returned(len(data)):
             self.channel.write(data)
 
     def finish(self) -> None:

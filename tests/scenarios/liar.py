@@ -15,7 +15,7 @@ from stage import SourceHost, find
 PREFACE = r'''#!{python}
 import hashlib, http.client, json, os, signal, socket, subprocess, sys, time
 
-ROOT, RESTIC, DATA, SOCKETS = {root!r}, {restic!r}, {data!r}, {sockets!r}
+ROOT, RESTIC, DATA, SOCKETS, PAST = {root!r}, {restic!r}, {data!r}, {sockets!r}, {past!r}
 WORD = os.environ.get("SSH_ORIGINAL_COMMAND", "")
 
 
@@ -38,7 +38,8 @@ def end(**more):
 
 
 def request():
-    return json.loads(sys.stdin.readline())
+    wish = json.loads(sys.stdin.readline())
+    return dict(wish, socket=PAST or wish["socket"])
 
 
 def note(name, value):
@@ -134,12 +135,17 @@ else:
 '''
 
 
-def lie(source: SourceHost, body: str) -> None:
-    """Put a lying agent in place of the honest one."""
+def lie(source: SourceHost, body: str, past: Path | None = None) -> None:
+    """Put a lying agent in place of the honest one.
+
+    `past` is the endpoint's own socket: with it he goes past the gate, as if there were none. No source can; what
+    lies behind the gate must not rely on it.
+    """
     text = PREFACE
     for key, value in {
         "python": sys.executable, "root!r": repr(str(source.root)), "data!r": repr(str(source.data)),
-        "sockets!r": repr(str(source.sockets)), "restic!r": repr(str(find("restic"))), "body": body,
+        "sockets!r": repr(str(source.sockets)), "restic!r": repr(str(find("restic"))),
+        "past!r": repr(str(past) if past else None), "body": body,
     }.items():  # fmt: skip
         text = text.replace("{" + key + "}", value)
     new = source.root / "agent.new"

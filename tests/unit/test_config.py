@@ -88,7 +88,7 @@ def test_every_value_arrives(home: Home) -> None:
         "web1",
         Address("2001:db8::7", 2222, "pbs", EXAMPLE_HOST_KEY, key),
         "none", "on-demand", 250_000_000, Limits(20_000_000, 524_288), "off", "every 6h", 172800.0,
-        "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5,
+        "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5, read_budget=20_000_000_000,
     )  # fmt: skip
     assert config.policies["web1"].keep["within"] == "14d"
     clones = {clone.name: clone for clone in config.policies["web1"].clones}

@@ -66,6 +66,8 @@ class Tools:
     fails: dict[str, BaseException] = field(default_factory=dict)
     legacy_there: bool = False
     unanswered_seconds: float = 0.0
+    denials: list[Any] = field(default_factory=list)
+    cut: str | None = None
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
     key = "k"
@@ -153,9 +155,12 @@ class Tools:
         return _Talk(self, word)
 
     @asynccontextmanager
-    async def lend(self, listen: str, target: Path) -> AsyncIterator[Any]:
+    async def lend(self, listen: str, target: Path, read_budget: int | None) -> AsyncIterator[Any]:
         self._step("lend")
-        yield SimpleNamespace(received=77, sent=5, unanswered_seconds=self.unanswered_seconds)
+        yield SimpleNamespace(
+            received=77, sent=5, unanswered_seconds=self.unanswered_seconds,
+            denials=self.denials, denied=len(self.denials), cut=self.cut,
+        )  # fmt: skip
 
 
 class _Talk:
@@ -364,6 +369,20 @@ def test_an_endpoint_that_does_not_come_back_ends_the_run() -> None:
     assert ending.outcome is Outcome.FAILED
     assert "did not come back" in ending.message
     assert ending.hint
+
+
+def test_what_was_tried_at_the_door_is_told() -> None:
+    """Requests that were not let through are in the run's log and message; being cut off for them is a refused run."""
+    tried = [SimpleNamespace(request="POST /keys/…", reason="a backup adds no key")] * 2
+    tools = Tools(denials=tried)
+    ending = played(tools)
+    assert ending.outcome is Outcome.OK
+    assert "2 request(s) were not let through to the endpoint: a backup adds no key" in ending.message
+    assert 2 == sum(event["event"] == "denied" for event in tools.events)
+    ending = played(Tools(cut="it read more than it may", says=[{"event": "progress"}] * 3))
+    assert ending.outcome is Outcome.REFUSED
+    assert "cut off from its endpoint: it read more than it may" in ending.message
+    assert "read_budget" in (ending.hint or "")
 
 
 def test_a_run_that_takes_too_long_fails_with_its_deadline() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -52,7 +53,9 @@ class Door:
         """One exchange: status and answer."""
         link = _Unix(self.path)
         try:
-            link.request(method, self.below + path, body, headers)
+            # Who says no may do so before it has heard all.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                link.request(method, self.below + path, body, headers)
             answer = link.getresponse()
             return answer.status, answer.read()
         finally:
