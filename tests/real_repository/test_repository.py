@@ -21,6 +21,7 @@ from pbs.errors import (
     RepositoryReplaced,
     ResticError,
     ToolMissing,
+    TooMuch,
     WrongPassword,
 )
 from pbs.repository import (
@@ -28,6 +29,7 @@ from pbs.repository import (
     check,
     create,
     dump,
+    entry_at,
     identity,
     inventory,
     listing,
@@ -219,6 +221,19 @@ async def test_listing_folder_by_folder_agrees(handle: Handle, tree: Path, backu
     assert whole == one_by_one
     below = [entry.raw async for entry in listing(handle, made, b"/folders/\xff\xfe/", recursive=True)]
     assert below == [b"/folders/\xff\xfe/\xff\xfe"]
+
+
+async def test_one_name_and_too_many(handle: Handle, backup: Backup, tree: Path) -> None:
+    """One name is found by its exact path, the root has none; a folder's listing stops at its bound."""
+    made = await backup(handle, tree)
+    assert await entry_at(handle, made, b"/") is None
+    for entry in [entry async for entry in listing(handle, made)]:
+        assert entry == await entry_at(handle, made, entry.raw)
+    with pytest.raises(NotFound):
+        await entry_at(handle, made, b"/nothing")
+    for asked in (listing(handle, made, most=100).__anext__(), entry_at(handle, made, b"/nothing", most=100)):
+        with pytest.raises(TooMuch):
+            await asked
 
 
 async def test_listing_of_one_file(handle: Handle, tree: Path, backup: Backup) -> None:

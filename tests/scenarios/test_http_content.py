@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -279,3 +280,26 @@ def test_a_source_is_mounted_and_let_go(home: Pbs, name: str, source: SourceHost
     assert {"remarks": []} == json.loads(http(home, "DELETE", f"/api/v1/mounts/{name}")[2])
     assert 404 == http(home, "DELETE", f"/api/v1/mounts/{name}")[0]
     assert [] == json.loads(http(home, "GET", "/api/v1/mounts")[2])["mounts"]
+
+
+def test_a_download_that_fails_is_seen_to_fail(home: Pbs, name: str) -> None:
+    """Where the repository lost data, nobody gets half a file or tar that looks whole: a refusal, or a line that is cut.
+
+    It stands last: the tests before it read what it damages.
+    """
+    for pack in home.repository(name).glob("data/*/*"):
+        if pack.stat().st_size > 1 << 20:  # content alone: folders lie in packs of their own
+            pack.chmod(0o600)
+            os.truncate(pack, 1000)
+    refused = cut = 0
+    for inside in ("/large", "/"):
+        try:
+            status, _, body = http(home, "GET", at(name, "file", inside))
+        except (IncompleteRead, ConnectionError):
+            cut += 1
+        else:
+            assert status >= 400, (inside, len(body))
+            assert {"code", "message", "hint"} == set(json.loads(body)["error"])
+            refused += 1
+    assert (1, 1) == (refused, cut)
+    assert 200 == http(home, "GET", at(name, "tree"))[0]
