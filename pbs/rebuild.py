@@ -126,12 +126,15 @@ async def _newest_sound(handle: Handle, place: Path, remarks: list[str], wanted:
         try:
             await repository.fetch(handle, each.id, target)
             wrong = await asyncio.to_thread(faults, Home.at(target).ledger)
+            if not wrong:
+                # A newer pbs may have made it: then an older copy is the one for us.
+                upgrade(Home.at(target).ledger, target / "upgrade.lock")
         except PbsError as error:
             wrong = [error.message]
         if not wrong:
             return each
         remarks.append(
-            f"the copy {each.id[:8]} of {stamp(each.time)} is not sound and was passed over: {wrong[0]}"
+            f"the copy {each.id[:8]} of {stamp(each.time)} cannot be used and was passed over: {wrong[0]}"
         )
     return None
 

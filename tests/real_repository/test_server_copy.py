@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,15 @@ import pytest
 
 from pbs import servercopy
 from pbs.care import AGAIN_SECONDS, REST_SECONDS, Care
+from pbs.clock import SystemClock
 from pbs.home import Home
 from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.files import faults
+from pbs.ledger.schema import make_engine
+from pbs.ledger.store import schema_version
 from pbs.ledger.upgrade import upgrade
 from pbs.model import ServerSettings
+from pbs.rebuild import rebuild_ledger
 from pbs.repository import tool
 
 SETTINGS = ServerSettings()
@@ -148,3 +153,21 @@ async def test_restic_alone_opens_a_copy(home: Home, ledger: Ledger, tmp_path: P
     (home.ledger.parent / f"{servercopy.STAGING}00000000").mkdir()
     assert made.id != (await servercopy.make(home, ledger, Clock())).id
     assert [] == list(home.ledger.parent.glob(f"{servercopy.STAGING}*"))
+
+
+async def test_a_copy_of_a_newer_version_is_passed_over(home: Home, ledger: Ledger) -> None:
+    """After going back to an older pbs, a rebuild begins with the newest copy that this version understands."""
+    old = await servercopy.make(home, ledger, Clock())
+    version = schema_version(make_engine(home.ledger))
+    with sqlite3.connect(home.ledger) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    new = await servercopy.make(home, ledger, Clock())
+    database.close()
+    report = await rebuild_ledger(home, SystemClock(), anyway=True)
+    assert report.base is not None
+    assert old.id == report.base.id
+    assert any(new.id[:8] in remark for remark in report.remarks)
+    assert version == schema_version(make_engine(home.ledger))
+    rebuilt = open_ledger(home.ledger)
+    assert rebuilt.upkeep.last_noted("ledger-rebuilt") is not None
+    rebuilt.close()
