@@ -220,6 +220,7 @@ class Controller:
                 with self._unless_running(name) as free:
                     if free:
                         await self.supervisor.forget(path.stem)
+                        self.home.endpoint_socket(name).unlink(missing_ok=True)
 
     @contextmanager
     def _unless_running(self, name: str) -> Iterator[bool]:

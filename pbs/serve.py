@@ -154,7 +154,7 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
     lock = _alone(home)
     manager = Manager(os.environ)
     ready_to_start(home, config)
-    command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(home.etc / "supervisord.conf")]
+    command = [sys.executable, "-I", "-m", "pbs.keeper", "-c", str(home.etc / "supervisord.conf")]
     log = os.open(home.log / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     child = start(command, inherit=(lock.descriptor,), output=log)
     os.close(log)

@@ -305,6 +305,8 @@ def _close_endpoint(home: Home, name: str) -> None:
 
     with suppress(ServiceDown):
         asyncio.run(Supervisor(home.supervisor_socket, home.etc / "supervisord.d").forget(f"endpoint-{name}"))
+    # What listened there leaves it behind.
+    home.endpoint_socket(name).unlink(missing_ok=True)
 
 
 def _sure(name: str) -> bool:

@@ -142,7 +142,7 @@ class Stand:
             case "worker" | "controller":
                 return [pid for pid, argv in processes(home, "pbs.cli.main").items() if victim in argv]
             case "supervisord":
-                return list(processes(home, "supervisor.supervisord"))
+                return list(processes(home, "pbs.keeper"))
             case "serve":
                 return [pid for pid, argv in processes(home, "pbs.cli.main").items() if "serve" in argv]
             case "endpoint":
