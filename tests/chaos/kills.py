@@ -151,7 +151,6 @@ FAULTS = (
     _kill("supervisord", "F5", "the keeper of all processes; then the service is started again", EVERY, {OK, INTERRUPTED}, "died"),
     _kill(
         "serve", "F5", "the parent of the service; then it is started again", EVERY, {OK, INTERRUPTED},
-        "the service was stopped",
     ),
     _kill("agent", "F1", "the agent on the source", ("forward", "backup"), {OK, FAILED}, "signal KILL"),
     _kill("restic", "F2", "restic on the source", ("backup",), {OK, FAILED}, "killed by signal 9"),
