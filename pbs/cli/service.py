@@ -1,15 +1,15 @@
-"""Verbs about the service as a whole: init, serve, stop, reload, status, doctor."""
+"""Verbs about the service as a whole: init, serve, stop, reload, doctor."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pbs.cli.show import Json, amount, document, note, table, when
-from pbs.errors import HomeError, ServiceDown, UsageError
+from pbs.cli.show import Json, document, note
+from pbs.errors import HomeError, UsageError
 from pbs.home import Home
 
 
@@ -19,7 +19,6 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("stop")(stop)
     app.command("reload")(reload)
-    app.command("status")(status)
     app.command("doctor")(doctor)
     app.command("controller", hidden=True)(controller)
     app.command("worker", hidden=True)(worker)
@@ -138,88 +137,6 @@ def reload(context: typer.Context, as_json: Json = False) -> int:
             note(f"applied at the next start of the service only: {', '.join(answer['restart'])} of [server]")
         note("reloaded" if not answer["remarks"] else "reloaded, but for what stands above")
     return 1 if answer["remarks"] else 0
-
-
-def status(context: typer.Context, as_json: Json = False) -> int:
-    """Show the services, the sources and their last runs; exit 6 when the service is not running."""
-    from pbs.cli.client import Service
-    from pbs.endpoint import Supervisor
-    from pbs.stopping import draining
-
-    home: Home = context.obj
-    try:
-        programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
-        sources = Service(home.controller_socket).get("/api/v1/sources")["sources"]
-    except ServiceDown:
-        programs, sources = [], stopped_sources(home)
-    services = [
-        {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
-        for each in programs
-    ]
-    if as_json:
-        document(
-            {
-                "home": str(home.root),
-                "running": bool(programs),
-                "stopping": draining(home),
-                "services": services,
-                "sources": sources,
-            }
-        )
-    else:
-        _show_status(home, services, sources)
-    return 0 if programs else ServiceDown.exit_code
-
-
-def stopped_sources(home: Home) -> list[dict[str, Any]]:
-    """The sources as configuration and ledger tell them, without the service."""
-    from pbs.config import load
-    from pbs.ledger import open_ledger
-    from pbs.model import Outcome
-    from pbs.views import source_view
-
-    ledger = open_ledger(home.ledger)
-    return [
-        source_view(
-            source,
-            last=ledger.newest_run(name),
-            last_ok=ledger.newest_run(name, Outcome.OK),
-            snapshots=len(ledger.usable(name)),
-            repository_bytes=None,
-        )
-        for name, source in sorted(load(home).sources.items())
-    ]
-
-
-def _show_status(home: Home, services: list[dict[str, Any]], sources: list[dict[str, Any]]) -> None:
-    if not services:
-        note(f"the service of {home.root} is not running: start it with `pbs serve`")
-    else:
-        resting = sum(each["state"] != "running" and each["name"].startswith("worker-") for each in services)
-        bad = [f"{each['name']} is {each['state']}" for each in services
-               if each["state"] not in ("running", "starting") and not each["name"].startswith("worker-")]  # fmt: skip
-        print(f"{home.root}: {len(services) - resting} programs run" + (f"; {', '.join(bad)}" if bad else ""))
-    lines = []
-    for each in sources:
-        last = each["last_run"] or {}
-        lines.append((each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")),
-                      when(each["last_ok"]), each["snapshots"], amount(each["repository_bytes"]),
-                      each["schedule"], when(each["next"])))  # fmt: skip
-    if lines:
-        head = (
-            "SOURCE",
-            "STATE",
-            "LAST",
-            "ENDED (UTC)",
-            "LAST OK (UTC)",
-            "SNAPSHOTS",
-            "SIZE",
-            "SCHEDULE",
-            "NEXT (UTC)",
-        )
-        table(head, lines, right=frozenset({5, 6}))
-    else:
-        note("no source yet: `pbs source add NAME --host HOST`")
 
 
 def doctor(

@@ -29,6 +29,15 @@ def table(
     head: Sequence[str], lines: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
 ) -> None:
     """Columns that fit their widest cell; the last one is never padded."""
+    for line in columns(head, lines, right=right):
+        print(line)
+
+
+def columns(
+    head: Sequence[str], lines: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
+) -> list[str]:
+    """The lines of a table."""
+    made = []
     cells = [[clean_line(str("" if cell is None else cell), 300) for cell in line] for line in lines]
     widths = [max(len(row[index]) for row in [list(head), *cells]) for index in range(len(head))]
     for row in [list(head), *cells]:
@@ -36,7 +45,8 @@ def table(
             cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  ".join(padded).rstrip())
+        made.append("  ".join(padded).rstrip())
+    return made
 
 
 def when(stamp: str | None) -> str:

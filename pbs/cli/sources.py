@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def list_sources(context: typer.Context, as_json: Json = False) -> None:
     """List the sources, with or without the service."""
     from pbs.cli.client import Service
-    from pbs.cli.service import stopped_sources
+    from pbs.cli.status import stopped_sources
 
     home: Home = context.obj
     try:

@@ -51,10 +51,12 @@ class Stages:
 
     def enter(self, name: str, **fields: Any) -> None:
         """Begin a stage; the run's log tells of it before anything is done."""
-        self.now = name
         self._journal.write("stage", stage=name, **fields)
-        if self._limit is None or self._limit.expired():
-            return  # what is tidied up after a deadline has bounds of its own
+        if self.expired:
+            return  # what is tidied up after a deadline has bounds of its own, and is not what was late
+        self.now = name
+        if self._limit is None:
+            return
         bound, begun = STAGES[name].most, asyncio.get_running_loop().time()
         self._own = bound is not None and begun + bound < self._end
         self._limit.reschedule(begun + bound if self._own and bound is not None else self._end)

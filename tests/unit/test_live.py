@@ -151,6 +151,7 @@ async def test_a_stage_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "connecting (the stage `connect`) took longer than" in ending.message
     assert ending.hint
     stages.enter("shut")
+    assert stages.late() == ending
     assert [event["stage"] for event in log.events] == ["repository", "connect", "shut"]
 
 

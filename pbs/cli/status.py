@@ -1,0 +1,254 @@
+"""`pbs status`: services, what goes on now, sources; once, or again and again until Ctrl-C. It only reads."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from pbs.cli.show import Json, amount, columns, document, note, when
+from pbs.errors import ServiceDown, UsageError
+from pbs.home import Home
+
+LOOK_SECONDS = 1.0
+PLAIN_SECONDS = 10.0
+# The list of all sources costs the more the more there are; what goes on now costs next to nothing.
+SOURCES_SECONDS = 10.0
+MOST_LINES = 50
+LEAST_LINES = 5
+# The worst first; whatever is not named here is in order.
+BROKEN = ("refused", "failed", "missed", "interrupted", "partial", "cancelled")
+HEAD = (
+    "SOURCE",
+    "STATE",
+    "LAST",
+    "ENDED (UTC)",
+    "LAST OK (UTC)",
+    "SNAPSHOTS",
+    "SIZE",
+    "SCHEDULE",
+    "NEXT (UTC)",
+)
+Facts = dict[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command("status")(status)
+
+
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until Ctrl-C.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every source, also where that fills more than a screen.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Show the services, what goes on now, the sources and their last runs; exit 6 when the service is not running."""
+    home: Home = context.obj
+    if watch:
+        if as_json:
+            raise UsageError(
+                "--watch and --json go ill together",
+                "ask /api/v1/runs/RUN/events, or `pbs status --json` now and then",
+            )
+        _watch(home, everything=everything)
+    facts = _facts(home, None)
+    if as_json:
+        document(facts)
+    else:
+        head, *rest = _lines(facts, None if everything else _room(sys.stdout.isatty()))
+        print(head) if facts["running"] else note(head)
+        for line in rest:
+            print(line)
+        if not facts["sources"]:
+            note("no source yet: `pbs source add NAME --host HOST`")
+    return 0 if facts["running"] else ServiceDown.exit_code
+
+
+def _watch(home: Home, *, everything: bool) -> None:
+    """Until Ctrl-C: in place on a terminal, as lines elsewhere."""
+    clock, pause = _time()
+    live = sys.stdout.isatty()
+    sources: list[Facts] | None = None
+    asked = clock()
+    with _screen(live) as show:
+        while True:
+            if clock() - asked >= SOURCES_SECONDS:
+                sources, asked = None, clock()
+            facts = _facts(home, sources)
+            sources = facts["sources"]
+            show(_lines(facts, None if everything else _room(live)) if live else _now_lines(facts))
+            pause(LOOK_SECONDS if live else PLAIN_SECONDS)
+
+
+def _time() -> tuple[Callable[[], float], Callable[[float], None]]:
+    from pbs.clock import SystemClock, pause
+
+    return SystemClock().monotonic, pause
+
+
+class _Screen:
+    """Shows lines in the place of the ones before, or below them."""
+
+    def __init__(self, live: bool) -> None:
+        self._live: Any = None
+        if live:
+            # Imported only where there is a terminal to draw on.
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Callable[[list[str]], None]:
+        if self._live is not None:
+            self._live.start()
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _show(self, lines: list[str]) -> None:
+        if self._live is None:
+            print("\n".join(lines), flush=True)
+            return
+        from rich.text import Text
+
+        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+_screen = _Screen
+
+
+def _room(live: bool) -> int:
+    """How many sources fit: on a terminal, beside the rest of the screen."""
+    return max(LEAST_LINES, shutil.get_terminal_size().lines - 6) if live else MOST_LINES
+
+
+def _facts(home: Home, sources: list[Facts] | None) -> Facts:
+    """Everything that is shown; the sources are asked for unless they are given."""
+    from pbs.cli.client import Service
+    from pbs.endpoint import Supervisor
+    from pbs.stopping import draining
+
+    try:
+        programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
+        service = Service(home.controller_socket)
+        found = sources if sources is not None else service.get("/api/v1/sources")["sources"]
+        running = service.get("/api/v1/runs?state=running&limit=1000")["runs"]
+    except ServiceDown:
+        programs, running = [], []
+        found = stopped_sources(home)
+    services = [
+        {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
+        for each in programs
+    ]
+    return {
+        "home": str(home.root),
+        "running": bool(programs),
+        "stopping": draining(home),
+        "services": services,
+        "runs": [_with_progress(home, run) for run in running],
+        "sources": found,
+    }
+
+
+def _with_progress(home: Home, run: Facts) -> Facts:
+    from pbs.journal import newest
+
+    found = newest(home.run_log(run["source"], run["id"]), "progress", "stage")
+    return {**run, "stage": found.get("stage", {}).get("stage"), "progress": found.get("progress")}
+
+
+def stopped_sources(home: Home) -> list[Facts]:
+    """The sources as configuration and ledger tell them, without the service."""
+    from pbs.config import load
+    from pbs.ledger import open_ledger
+    from pbs.model import Outcome
+    from pbs.views import source_view
+
+    ledger = open_ledger(home.ledger)
+    return [
+        source_view(
+            source,
+            last=ledger.newest_run(name),
+            last_ok=ledger.newest_run(name, Outcome.OK),
+            snapshots=len(ledger.usable(name)),
+            repository_bytes=None,
+        )
+        for name, source in sorted(load(home).sources.items())
+    ]
+
+
+def _lines(facts: Facts, room: int | None) -> list[str]:
+    """One screen: the services, what goes on, and of the sources the broken ones first."""
+    lines = [_headline(facts), *(f"  {line}" for line in _going_on(facts))]
+    ranked = sorted(facts["sources"], key=lambda each: (_rank(each), each["name"]))
+    if room is None or len(ranked) <= room:
+        shown = ranked
+    else:
+        shown = ranked[: max(LEAST_LINES, room - len(lines))]
+    if shown:
+        lines += columns(HEAD, [_row(each) for each in shown], right=frozenset({5, 6}))
+    if rest := ranked[len(shown) :]:
+        broken = sum(_rank(each) < len(BROKEN) for each in rest)
+        word = f", {broken} of them not in order" if broken else ", all in order"
+        lines.append(f"… and {len(rest)} more sources{word}: `pbs status --all`")
+    return lines
+
+
+def _now_lines(facts: Facts) -> list[str]:
+    """What changes, for where lines follow each other."""
+    from pbs.clock import SystemClock, stamp
+
+    broken = sum(_rank(each) < len(BROKEN) for each in facts["sources"])
+    count = f"{len(facts['runs'])} runs go on, {broken} of {len(facts['sources'])} sources not in order"
+    return [
+        f"{when(stamp(SystemClock().now()))}  {_state(facts)}; {count}",
+        *(f"  {line}" for line in _going_on(facts)),
+    ]
+
+
+def _state(facts: Facts) -> str:
+    if not facts["running"]:
+        return "the service is not running: start it with `pbs serve`"
+    return "being stopped: no run begins any more" if facts["stopping"] else "running"
+
+
+def _headline(facts: Facts) -> str:
+    services = facts["services"]
+    resting = sum(each["state"] != "running" and each["name"].startswith("worker-") for each in services)
+    bad = [f"{each['name']} is {each['state']}" for each in services
+           if each["state"] not in ("running", "starting") and not each["name"].startswith("worker-")]  # fmt: skip
+    if not facts["running"] or facts["stopping"]:
+        return f"{facts['home']}: {_state(facts)}"
+    return f"{facts['home']}: {len(services) - resting} programs run" + (f"; {', '.join(bad)}" if bad else "")
+
+
+def _going_on(facts: Facts) -> Iterator[str]:
+    """Each run that goes on: what it does, and how far it is."""
+    from pbs.cli.follow import progress_text, stage_text
+
+    for run in facts["runs"]:
+        words = [f"{run['id']}: {stage_text(run['stage']) if run['stage'] else 'begins'}"]
+        if run["progress"] and run["stage"] in ("backup", "import"):
+            words.append(progress_text(run["progress"]))
+        if run["cancel"]:
+            words.append(f"cancelled by {run['cancelled_by']}")
+        yield " · ".join(words)
+
+
+def _rank(source: Facts) -> int:
+    outcome = (source["last_run"] or {}).get("outcome")
+    return BROKEN.index(outcome) if outcome in BROKEN else len(BROKEN) + (outcome is not None)
+
+
+def _row(each: Facts) -> tuple[object, ...]:
+    last = each["last_run"] or {}
+    return (each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")), when(each["last_ok"]),
+            each["snapshots"], amount(each["repository_bytes"]), each["schedule"], when(each["next"]))  # fmt: skip

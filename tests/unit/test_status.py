@@ -1,0 +1,68 @@
+"""What `pbs status` shows of what it was told: one screen, the broken first, nothing of a source's text taken as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pbs.cli.status import BROKEN, HEAD, _lines, _now_lines
+
+
+def source(name: str, outcome: str | None) -> dict[str, Any]:
+    """A source whose last run ended so."""
+    last = {"outcome": outcome, "ended": "2026-01-02T03:04:05Z"} if outcome else None
+    return {"name": name, "state": "idle", "last_run": last, "last_ok": None, "snapshots": 1, "repository_bytes": 5,
+            "schedule": "manual", "next": None}  # fmt: skip
+
+
+def facts(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A service that runs."""
+    return {"home": "/srv/pbs", "running": True, "stopping": False, "services": [], "runs": [], "sources": list(sources),
+            **more}  # fmt: skip
+
+
+def test_a_thousand_sources_fit_a_screen() -> None:
+    """The broken ones come first, the worst of them before all, and the rest is a count."""
+    many = [source(f"s{number:04}", "ok") for number in range(1000)]
+    many[500], many[900] = source("late", "partial"), source("worse", "refused")
+    lines = _lines(facts(*many), 24)
+    assert len(lines) <= 24 + 2
+    names = [line.split()[0] for line in lines[2:]]
+    assert ["worse", "late", "s0000"] == names[:3]
+    assert lines[-1].startswith("… and ")
+    assert "all in order" in lines[-1]
+    assert 1000 + 2 == len(_lines(facts(*many), None))
+
+
+def test_what_does_not_fit_is_told_to_be_broken() -> None:
+    """More broken sources than a screen holds are counted."""
+    lines = _lines(facts(*(source(f"s{number:04}", "failed") for number in range(100))), 10)
+    assert lines[-1].endswith("of them not in order: `pbs status --all`")
+
+
+def test_what_goes_on_is_shown_with_its_progress() -> None:
+    """A run shows its stage, percent, rate and time left; names of files hold no control characters; who cancelled it stands there."""
+    progress = {"percent": 45.2, "estimated": True, "files": 12, "bytes": 30_000_000, "rate": 4_000_000, "sent": 1000,
+                "sent_rate": None, "seconds_left": 90, "current": ["/a\x1b[2J\nb"]}  # fmt: skip
+    run = {"id": "r1", "stage": "backup", "progress": progress, "cancel": None, "cancelled_by": None}
+    other = {
+        "id": "r2",
+        "stage": None,
+        "progress": None,
+        "cancel": "2026-01-02T03:04:05Z",
+        "cancelled_by": "anna",
+    }
+    lines = _lines(facts(runs=[run, other]), 24)
+    assert (
+        "  r1: backing up · ~45 % · 12 files, 30.0 MB at 4.0 MB/s · sent 1.0 KB · ~1 min 30 s left · /a b"
+        == lines[1]
+    )
+    assert "  r2: begins · cancelled by anna" == lines[2]
+    plain = _now_lines(facts(source("x", BROKEN[0]), runs=[run]))
+    assert "running; 1 runs go on, 1 of 1 sources not in order" in plain[0]
+
+
+def test_a_service_that_stops_says_so() -> None:
+    """Between the wish to stop and the end, nobody is left to wonder why nothing begins."""
+    assert "being stopped" in _lines(facts(stopping=True), 24)[0]
+    assert "not running" in _lines(facts(running=False), 24)[0]
+    assert HEAD[0] in _lines(facts(source("x", None)), 24)[1]
