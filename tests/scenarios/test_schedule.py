@@ -107,7 +107,7 @@ def test_what_a_stop_interrupts_and_misses_is_caught_up_once(place: Stand) -> No
     schedule(place, "0 * * * *")
     with place.pulling() as (process, run):
         eventually(place.transferring, PATIENCE, "the transfer")
-        place.pbs("stop")
+        place.pbs("stop", "--now")
         assert process.wait(PATIENCE) == 5
     long_ago = datetime.now(UTC) - timedelta(hours=30)
     with contextlib.closing(open_ledger(place.home.ledger)) as ledger:
