@@ -6,7 +6,7 @@ It wires; it decides nothing and does nothing by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from pbs import legacy, repository, tunnel
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.errors import HomeError, RepositoryMissing, RepositoryReplaced
-from pbs.files import explained
+from pbs.files import FileLock, explained
 from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
@@ -120,6 +120,10 @@ class KnownRepository:
         moment = since.timestamp() if since is not None else 0.0
         return await in_thread(repository.clear_junk, self.handle, moment)
 
+    async def forget(self, snapshots: Sequence[str]) -> None:
+        """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
+        await repository.drop(self.handle, snapshots)
+
     def password(self) -> str | None:
         """What opens it."""
         return self.handle.password
@@ -178,14 +182,16 @@ def endpoint_of(tools: Tools, source: Source) -> Endpoint:
     return Endpoint(tools.home, source, tools.supervisor, tools.clock)
 
 
-def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...], halt: Halt) -> Work:
-    """Everything that one run may touch; `halt` tells it why its task is cancelled.
+def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: FileLock, halt: Halt) -> Work:
+    """Everything that one run may touch, under the run lock of the source and the lock of its repository.
+
+    `halt` tells it why its task is cancelled.
 
     Raises:
         PbsError: the source has no repository or a tool is missing.
     """
     home, ledger = tools.home, tools.ledger
-    known = KnownRepository(home, ledger, source.name, inherit)
+    known = KnownRepository(home, ledger, source.name, (run_lock.descriptor, in_use.descriptor))
     journal = FileJournal(home.run_log(source.name, run.id), tools.clock)
     usable = ledger.usable(source.name)
     line: Callable[[], AbstractAsyncContextManager[Line]] = partial(
@@ -204,4 +210,5 @@ def work_of(tools: Tools, source: Source, run: Run, inherit: tuple[int, ...], ha
         legacy=LegacyTree(home, source, known.handle),
         connect=line,
         halt=halt,
+        alone=in_use.alone,
     )

@@ -100,7 +100,7 @@ class Carrier:
                     retry=True,
                 )
             await in_thread(clear_scratch, self._tools.home, source.name)
-            return await self._run(source, live, (lock.descriptor, in_use.descriptor))
+            return await self._run(source, live, lock, in_use)
         except PbsError as error:
             return Ending(error.outcome, error.message, error.hint, retry=error.retryable)
         except Exception as error:
@@ -111,10 +111,10 @@ class Carrier:
                 "report it, with var/log of that time",
             )
 
-    async def _run(self, source: Source, live: _Live, inherit: tuple[int, ...]) -> Ending:
-        work = work_of(self._tools, source, live.run, inherit, live.halt)
+    async def _run(self, source: Source, live: _Live, lock: FileLock, in_use: FileLock) -> Ending:
+        work = work_of(self._tools, source, live.run, lock, in_use, live.halt)
         if imports_first(work):
-            await self._import(source, live, inherit)
+            await self._import(source, live, lock, in_use)
             if live.halt.ending is not None:
                 if live.halt.run == live.run.id:
                     return replace(
@@ -125,15 +125,15 @@ class Carrier:
                 if live.task is not None:
                     live.task.uncancel()
             begun = self._tools.ledger.queue.begin_anew(live.run, self._lease, self._tools.clock.now())
-            work = work_of(self._tools, source, begun, inherit, live.halt)
+            work = work_of(self._tools, source, begun, lock, in_use, live.halt)
         return await conduct(work)
 
-    async def _import(self, source: Source, live: _Live, inherit: tuple[int, ...]) -> None:
+    async def _import(self, source: Source, live: _Live, lock: FileLock, in_use: FileLock) -> None:
         """The import is a run of its own under the pull's lock; if it fails, the pull goes on all the same."""
         queue = self._tools.ledger.queue
         before = live.now = queue.begin_before(live.run, Kind.MIGRATE, self._lease, self._tools.clock.now())
         try:
-            ending = await conduct(work_of(self._tools, source, before, inherit, live.halt))
+            ending = await conduct(work_of(self._tools, source, before, lock, in_use, live.halt))
         except PbsError as error:
             ending = Ending(error.outcome, error.message, error.hint)
         log.info("%s comes before %s", before.id, live.run.id)

@@ -69,7 +69,7 @@ class Controller:
 
     # what the API asks
 
-    def request(self, source: str, kind: Kind, cause: Cause) -> Run:
+    def request(self, source: str, kind: Kind, cause: Cause, options: str | None = None) -> Run:
         """Queue a run, or join the one of its kind that waits."""
         now, rest = self.clock.now(), None
         if cause is Cause.NOTICE:
@@ -77,7 +77,7 @@ class Controller:
             if waiting is not None and waiting.cause in (Cause.NOTICE, Cause.ASKED):
                 return waiting
             rest = self._rest_until(source, now)
-        run = self.ledger.queue.request(source, kind, cause, now, rest)
+        run = self.ledger.queue.request(source, kind, cause, now, rest, options)
         ring(self._wakes)
         return run
 

@@ -32,6 +32,7 @@
     │   ├── AgentBusy
     │   └── TunnelBroken      the connection or the agent ended before its time
     ├── AdmissionRefused      what arrived is not what was promised
+    ├── RetentionHeld         nothing may be removed before a person has looked
     └── RestoreError
 
 This module never decides what happens next: `exit_code` and `outcome` are data that one switch reads.
@@ -286,6 +287,15 @@ class AdmissionRefused(PbsError):
     code = "admission"
     exit_code = 4
     outcome = Outcome.REFUSED
+
+
+class RetentionHeld(PbsError):
+    """Nothing may be removed before a person has looked, or before a good pull."""
+
+    code = "retention"
+    exit_code = 4
+    outcome = Outcome.REFUSED
+    http_status = 409
 
 
 class RestoreError(PbsError):

@@ -296,6 +296,30 @@ class FileLock:
         self.descriptor = descriptor
         return True
 
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Hold a shared lock alone for the length of a block, which is told False where others share it just now.
+
+        Raises:
+            LeaseHeld: somebody else took it meanwhile, alone: nothing of it is ours any more.
+        """
+        alone = self._convert(fcntl.LOCK_EX)
+        # The kernel lets go of the shared lock before it tries for the other.
+        if not alone and not self._convert(fcntl.LOCK_SH):
+            raise LeaseHeld(f"{self._path.stem} was taken by another process", "wait until that has ended")
+        try:
+            yield alone
+        finally:
+            if alone:
+                self._convert(fcntl.LOCK_SH)
+
+    def _convert(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self.descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def release(self) -> None:
         """Let go of it here; children that inherited the descriptor go on holding it."""
         if self.descriptor >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -96,6 +97,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long the snapshots of a source are kept, and how its repository is looked after.
+
+    Attributes:
+        keep: Rules by name: counts, and `within` as a span. Empty = everything is kept.
+        timezone: Whose hours and days are meant.
+        keep_least: So many good snapshots are never removed by a rule.
+        max_forget: In per cent: one application that would remove more stops and asks.
+        prune: Seconds between two prunings; None = only when asked for.
+        prune_unused: In per cent: how much data that nothing needs may stay.
+        verify: Seconds within which everything is re-read; None = only when asked for.
+        legacy: Whether a legacy tree goes once retention has removed a snapshot.
+    """
+
+    keep: Mapping[str, int | str] = field(default_factory=dict)
+    timezone: str = "UTC"
+    keep_least: int = 3
+    max_forget: int = 30
+    prune: float | None = 604800.0
+    prune_unused: int = 10
+    verify: float | None = 2592000.0
+    legacy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One thing that is backed up, with everything that a run of it needs to know (no secrets).
 
@@ -118,6 +144,7 @@ class Source:
     retries: int = 2
     sandbox: bool = True
     read_budget: int | None = 8_000_000_000
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +213,7 @@ class Run:
     retry_of: str | None = None
     cancel: datetime | None = None
     cancelled_by: str | None = None
+    options: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -246,6 +274,8 @@ class Receipt:
     root: RootMeta | None = None
     pinned: bool = False
     reason: str | None = None
+    note: str | None = None
+    leaving: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

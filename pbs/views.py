@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from pbs.clock import stamp
 from pbs.errors import PbsError
 from pbs.model import Receipt, Run, Source
+from pbs.retention import Plan
 
 
 def run_view(run: Run) -> dict[str, Any]:
@@ -39,11 +42,12 @@ def run_view(run: Run) -> dict[str, Any]:
         "retry_of": run.retry_of,
         "cancel": stamp(run.cancel),
         "cancelled_by": run.cancelled_by,
+        "options": json.loads(run.options) if run.options else None,
     }
 
 
-def receipt_view(receipt: Receipt) -> dict[str, Any]:
-    """A snapshot as we received it. `kept_by` stays empty until retention decides."""
+def receipt_view(receipt: Receipt, kept_by: Sequence[str] = ()) -> dict[str, Any]:
+    """A snapshot as we received it, and the rules that hold it now."""
     return {
         "id": receipt.id,
         "source": receipt.source,
@@ -59,9 +63,30 @@ def receipt_view(receipt: Receipt) -> dict[str, Any]:
         "files": receipt.files,
         "bytes": receipt.bytes,
         "added_bytes": receipt.added_bytes,
-        "kept_by": [],
+        "kept_by": list(kept_by),
         "pinned": receipt.pinned,
+        "note": receipt.note,
         "reason": receipt.reason,
+    }
+
+
+def plan_view(plan: Plan) -> dict[str, Any]:
+    """What retention would do, snapshot by snapshot."""
+    return {
+        "source": plan.source,
+        "plan": plan.id,
+        "frozen": plan.frozen,
+        "doubt": plan.doubt,
+        "goes": len(plan.goes),
+        "snapshots": [
+            {
+                "id": each.snapshot,
+                "time": stamp(each.time),
+                "kept_by": list(each.kept_by),
+                "reason": each.reason,
+            }
+            for each in plan.verdicts
+        ],
     }
 
 

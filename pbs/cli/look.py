@@ -40,7 +40,8 @@ def snapshots(context: typer.Context, name: Name, as_json: Json = False) -> None
 
     ledger = open_ledger(context.obj.ledger)
     ledger.require_source(name)
-    found = [receipt_view(each) for each in ledger.receipts(name)]
+    held, still = _held(context.obj, ledger, name)
+    found = [receipt_view(each, held.get(each.id, ())) for each in ledger.receipts(name)]
     if as_json:
         document({"snapshots": found})
         return
@@ -55,12 +56,30 @@ def snapshots(context: typer.Context, name: Name, as_json: Json = False) -> None
             else f"{each['state']}, incomplete"
         )
         lines.append((each["id"][:16], when(each["time"]), state, each["files"], amount(each["bytes"]),
-                      amount(each["added_bytes"]), each["reason"] or each["run"]))  # fmt: skip
+                      amount(each["added_bytes"]), ", ".join(each["kept_by"]), each["reason"] or each["run"]))  # fmt: skip
     table(
-        ("SNAPSHOT", "RECEIVED (UTC)", "STATE", "FILES", "SIZE", "NEW", "RUN"),
+        ("SNAPSHOT", "RECEIVED (UTC)", "STATE", "FILES", "SIZE", "NEW", "KEPT BY", "RUN"),
         lines,
         right=frozenset({3, 4, 5}),
     )
+    if still:
+        note(f"nothing is removed now: {still}")
+
+
+def _held(home: Home, ledger: Any, name: str) -> tuple[dict[str, tuple[str, ...]], str | None]:
+    """The rules that hold each snapshot, and why nothing may go now; nothing of both where no rule can be read."""
+    from pbs.clock import SystemClock
+    from pbs.config import load
+    from pbs.errors import PbsError
+    from pbs.retention import plan_now
+
+    try:
+        plan = plan_now(ledger, load(home).source(name), SystemClock().now())
+    except (
+        PbsError
+    ):  # a broken configuration, or a source that was removed: the snapshots are there all the same
+        return {}, None
+    return plan.kept_by, plan.stopped() if plan.goes else plan.frozen
 
 
 def _path(text: str) -> bytes:

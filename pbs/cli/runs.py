@@ -47,12 +47,12 @@ def pull(
         wanted = wanted or there
     if not wanted:
         raise NotFound("there is no source yet", "`pbs source add NAME --host HOST` adds one")
-    return _ask_all(home, wanted, "pull", no_wait=no_wait, as_json=as_json)
+    return ask_all(home, wanted, "pull", no_wait=no_wait, as_json=as_json)
 
 
 def migrate(context: typer.Context, name: Name, no_wait: NoWait = False, as_json: Json = False) -> int:
     """Import the newest state of a legacy rdiff-backup tree now (a first pull does it by itself)."""
-    return _ask_all(context.obj, [name], "migrate", no_wait=no_wait, as_json=as_json)
+    return ask_all(context.obj, [name], "migrate", no_wait=no_wait, as_json=as_json)
 
 
 def _service(home: Home) -> Any:
@@ -61,12 +61,21 @@ def _service(home: Home) -> Any:
     return Service(home.controller_socket)
 
 
-def _ask_all(home: Home, names: list[str], kind: str, *, no_wait: bool, as_json: bool) -> int:
+def ask_all(
+    home: Home,
+    names: list[str],
+    kind: str,
+    options: dict[str, Any] | None = None,
+    *,
+    no_wait: bool,
+    as_json: bool,
+) -> int:
     """Ask for all of them at once, then follow one after the other."""
     from pbs.cli.follow import follow
 
     service = _service(home)
-    asked = [service.post("/api/v1/runs", {"source": name, "kind": kind}) for name in names]
+    more = {"options": options} if options else {}
+    asked = [service.post("/api/v1/runs", {"source": name, "kind": kind, **more}) for name in names]
     if no_wait:
         ended = asked
     else:

@@ -228,7 +228,7 @@ class DefaultFields(Fields):
     )  # fmt: skip
     timezone: kinds.TimeZone = field(
         "UTC",
-        "What the hours of schedule and window mean.",
+        "What the hours of schedule and window mean, and the days of keep.",
         takes="time zone",
         examples=("Europe/Paris",),
     )
@@ -257,8 +257,23 @@ class DefaultFields(Fields):
         {"last": 3, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "2d"},
         "Which snapshots are kept: the newest of so many hours, days, weeks … that have one, and all within a span. "
         'Older spellings are taken too: "2W" (within 14 days), "3B" (the last 3), "2y5m7d3h" (m = months). '
-        "An empty keep keeps everything. Not acted on yet: nothing is removed.",
+        "An empty keep keeps everything. What counts is when a snapshot arrived here, never what it claims; a span reaches "
+        "back from the newest good snapshot.",
         takes="table or text", examples=({"last": 5, "daily": 30}, "2W", {}),
+    )  # fmt: skip
+    keep_least: kinds.KeepLeast = field(
+        3, "So many of the newest good snapshots are never removed, whatever keep says.",
+        takes="1 to 1000", examples=(7,),
+    )  # fmt: skip
+    max_forget: kinds.Percent = field(
+        "30%", "When more than this share of the snapshots would go at once (and more than five), nothing goes until a "
+        "person has confirmed it: `pbs retain NAME --dry-run` shows the plan.",
+        takes='"0%" to "100%"', examples=("10%",),
+    )  # fmt: skip
+    legacy: kinds.Legacy = field(
+        "remove", "What becomes of an rdiff-backup tree of an older server once retention has removed a first snapshot: it goes "
+        'as well, if its import was verified and newer good snapshots exist, or it stays ("keep").',
+        takes='"remove" or "keep"', examples=("keep",),
     )  # fmt: skip
 
 

@@ -340,6 +340,8 @@ Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSche
 Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
+KeepLeast = Annotated[int, PlainValidator(_whole(1, 1000, "number of snapshots")), _counted(1, 1000)]
+Legacy = Annotated[str, PlainValidator(_choice(("remove", "keep"))), _words("remove", "keep")]
 Keep = Annotated[
     dict[str, int | str], PlainValidator(parse_keep), WithJsonSchema({"type": ["object", "string"]})
 ]

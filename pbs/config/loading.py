@@ -15,7 +15,7 @@ from pbs.config.fields import REQUIRED, CloneFields, FileFields, ServerFields, S
 from pbs.config.kinds import NAME_RULE
 from pbs.errors import ConfigError, HomeError, NotFound
 from pbs.home import Home
-from pbs.model import Address, Limits, RunLogs, ServerSettings, Source, valid_name
+from pbs.model import Address, Keeping, Limits, RunLogs, ServerSettings, Source, valid_name
 from pbs.text import clean_line
 
 BUILT_IN = "built-in"
@@ -238,6 +238,13 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
         jitter=fields.jitter,
         retries=fields.retries,
         timeout=fields.timeout,
+        keeping=Keeping(
+            keep=fields.keep,
+            timezone=fields.timezone,
+            keep_least=fields.keep_least,
+            max_forget=fields.max_forget,
+            legacy=fields.legacy == "remove",
+        ),
     )
 
 

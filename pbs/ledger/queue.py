@@ -45,13 +45,20 @@ class Queue:
         self._writer = writer(engine)
 
     def request(
-        self, source: str, kind: Kind, cause: Cause, now: datetime, not_before: datetime | None = None
+        self,
+        source: str,
+        kind: Kind,
+        cause: Cause,
+        now: datetime,
+        not_before: datetime | None = None,
+        options: str | None = None,
     ) -> Run:
         """Ask for a run: the queued one of its kind where there is one, else a new one.
 
-        A running one is never joined here: what it read may be older than the wish.
+        A running one is never joined here: what it read may be older than the wish. `options`, JSON, say what else
+        is wanted of it; those of the last one that gives any count.
         """
-        wish = Run("", source, kind, cause, RunState.QUEUED, now, not_before=not_before)
+        wish = Run("", source, kind, cause, RunState.QUEUED, now, not_before=not_before, options=options)
         waiting = self.queued(source, kind)
         if waiting is not None and _joined(waiting, wish) == waiting:
             return waiting  # a flood of wishes for what waits already costs no write
@@ -219,6 +226,7 @@ def join(db: Connection, wish: Run) -> Run:
             not_before=joined.not_before,
             attempt=joined.attempt,
             retry_of=joined.retry_of,
+            options=joined.options,
         )
     )
     return joined
@@ -238,6 +246,7 @@ def _joined(waiting: Run, wish: Run) -> Run:
         not_before=min(early) if len(early) == 2 else None,
         attempt=wish.attempt,
         retry_of=wish.retry_of,
+        options=wish.options or waiting.options,
     )
 
 

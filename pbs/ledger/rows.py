@@ -56,6 +56,8 @@ def receipt(row: Row[Any], source: str) -> Receipt:
         root=RootMeta(**json.loads(row.root)) if row.root else None,
         pinned=row.pinned,
         reason=row.reason,
+        note=row.note,
+        leaving=row.leaving,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    BigInteger,
     Boolean,
     Column,
     Engine,
@@ -33,7 +34,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0002"
+HEAD = "0003"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -114,6 +115,8 @@ run = Table(
     # When, and by whom, it was asked to stop.
     Column("cancel", Moment),
     Column("cancelled_by", String(120)),
+    # What else it was asked for with, as JSON.
+    Column("options", Text),
     Index("run_by_source", "source", "seq"),
     Index("run_by_outcome", "source", "outcome", "seq"),
     Index("run_by_state", "state", "source"),
@@ -140,6 +143,9 @@ receipt = Table(
     Column("root", Text),
     Column("pinned", Boolean, nullable=False, default=False),
     Column("reason", Text),
+    # Why it is pinned; the run that is about to forget it.
+    Column("note", Text),
+    Column("leaving", String(120)),
     UniqueConstraint("repository", "reference"),
     Index("receipt_by_time", "repository", "time"),
 )
@@ -197,6 +203,32 @@ session = Table(
     Column("made", Moment, nullable=False),
     Column("seen", Moment, nullable=False),
     Column("expires", Moment, nullable=False),
+)
+
+# When the packs of each folder below data/ were read again for the last time, and how many bytes that were.
+reading = Table(
+    "reading",
+    metadata,
+    Column("repository", String(64), ForeignKey("repository.id"), primary_key=True),
+    Column("folder", String(2), primary_key=True),
+    Column("read", Moment, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# Packs that were found damaged: which snapshots they touch, which blobs were lost, and what became of them.
+damage = Table(
+    "damage",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("repository", String(64), ForeignKey("repository.id"), nullable=False),
+    Column("pack", String(64), nullable=False),
+    Column("run", String(120), nullable=False),
+    Column("found", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("snapshots", Text, nullable=False),
+    Column("blobs", Text, nullable=False),
+    Column("ended", Moment),
+    UniqueConstraint("repository", "pack"),
 )
 
 

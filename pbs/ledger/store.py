@@ -15,8 +15,20 @@ from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
+from pbs.ledger.custody import Custody
 from pbs.ledger.queue import Queue
-from pbs.ledger.schema import HEAD, entry, make_engine, receipt, repository, run, source, writer
+from pbs.ledger.schema import (
+    HEAD,
+    damage,
+    entry,
+    make_engine,
+    reading,
+    receipt,
+    repository,
+    run,
+    source,
+    writer,
+)
 from pbs.ledger.slots import Slots
 from pbs.ledger.upkeep import Upkeep
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
@@ -81,6 +93,7 @@ class Ledger:
         self.upkeep = Upkeep(engine)
         self.cancelling = Cancelling(engine)
         self.slots = Slots(engine)
+        self.custody = Custody(engine)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -106,7 +119,8 @@ class Ledger:
             if purge:
                 uid = select(source.c.uid).where(source.c.name == name).scalar_subquery()
                 ids = select(repository.c.id).where(repository.c.source == uid).scalar_subquery()
-                db.execute(receipt.delete().where(receipt.c.repository == ids))
+                for table in (reading, damage, receipt):
+                    db.execute(table.delete().where(table.c.repository == ids))
                 db.execute(repository.delete().where(repository.c.source == uid))
 
     def sources(self) -> list[str]:
@@ -248,8 +262,8 @@ class Ledger:
             return [rows.receipt(row, name) for row in db.execute(query)]
 
     def usable(self, name: str) -> list[Receipt]:
-        """The receipts that answers to users are made from: admitted or imported, oldest first."""
-        return [each for each in self.receipts(name) if each.state in USABLE]
+        """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first."""
+        return [each for each in self.receipts(name) if each.state in USABLE and each.leaving is None]
 
     def find_receipt(self, name: str, wanted: str) -> Receipt:
         """The usable snapshot that `wanted` names: `latest`, a full id, or a prefix of 8 or more digits.

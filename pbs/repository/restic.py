@@ -36,6 +36,8 @@ COMPLAINTS_SHOWN = 5
 LEAST_TEMPORARY = 64 << 20
 # With a thousand paths of 4096 bytes it has four megabytes.
 LONGEST_SNAPSHOT = 16 << 20
+# In one call: its arguments must fit.
+MOST_FORGOTTEN = 500
 
 
 def memory_limit() -> int:
@@ -262,6 +264,19 @@ async def check(handle: Handle, read_data: str | None = None, timeout: float | N
     """
     part = [f"--read-data-subset={read_data}"] if read_data else []
     await handle.program().run("check", *part, timeout=timeout)
+
+
+async def drop(handle: Handle, snapshots: Sequence[str]) -> None:
+    """Remove these snapshots, named by their whole ids: no rule of restic's own is ever asked, and nothing is pruned.
+
+    Raises:
+        ResticError: restic refuses; see in the repository which of them are left.
+    """
+    ids = [full_id(each) for each in snapshots]
+    for start in range(0, len(ids), MOST_FORGOTTEN):
+        await handle.program(writing=True).run(
+            "forget", *ids[start : start + MOST_FORGOTTEN], timeout=ANSWER_SECONDS
+        )
 
 
 def clear_locks(path: Path) -> int:

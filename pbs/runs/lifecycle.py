@@ -14,11 +14,16 @@ from pbs.errors import PbsError
 from pbs.model import Ending, Kind, Outcome
 from pbs.runs.migrate import migrate, wanted
 from pbs.runs.pull import pull
+from pbs.runs.retaining import retain
 from pbs.runs.work import Work
 
 # What the last line of a log says besides outcome and words.
 FIGURES = ("snapshot", "files", "bytes", "added_bytes", "stored_bytes", "tunnel_bytes", "warnings")
-ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {Kind.PULL: pull, Kind.MIGRATE: migrate}
+ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {
+    Kind.PULL: pull,
+    Kind.MIGRATE: migrate,
+    Kind.RETAIN: retain,
+}
 
 
 def imports_first(work: Work) -> bool:

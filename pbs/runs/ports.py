@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from pbs import retention
 from pbs.model import Kind, Outcome, Receipt, RootMeta, Run, Snapshot
 
 Event = dict[str, Any]
@@ -65,6 +66,10 @@ class Repository(Protocol):
 
     async def clear_junk(self, since: datetime | None) -> int:
         """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
+        ...
+
+    async def forget(self, snapshots: Sequence[str]) -> None:
+        """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
         ...
 
     def password(self) -> str | None:
@@ -163,8 +168,25 @@ class Line(Protocol):
         ...
 
 
+class Custody(retention.Custody, Protocol):
+    """What the ledger keeps for retention, and how a removal is written down."""
+
+    def intend(self, name: str, snapshots: Collection[str], run: str) -> None:
+        """Write down that a run is about to forget these."""
+        ...
+
+    def settle(self, name: str, present: Collection[str], now: datetime) -> list[str]:
+        """Say what became of those that were to be forgotten, by what is still there."""
+        ...
+
+
 class Records(Protocol):
     """What a run reads from the ledger and leaves in it."""
+
+    @property
+    def custody(self) -> Custody:
+        """Pins, removals and damage."""
+        ...
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         """The newest run of the source, of this kind and one of these outcomes where any are given."""

@@ -21,7 +21,7 @@ from pbs.errors import (
     TunnelBroken,
 )
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
-from pbs.runs import admission
+from pbs.runs import admission, retaining
 from pbs.runs.ports import Counter, Event, Talk
 from pbs.runs.progress import whole_number
 from pbs.runs.report import Report
@@ -50,6 +50,7 @@ async def pull(work: Work) -> Ending:
     """
     work.stages.enter("repository")
     await work.repository.verify()
+    retaining.settle(work)
     for remark in await admission.sweep(work):
         work.report.remark(remark)
     work.stages.enter("endpoint")
@@ -62,7 +63,7 @@ async def pull(work: Work) -> Ending:
     work.stages.enter("shut")
     await work.endpoint.shut()
     work.stages.enter("admission")
-    return await _conclude(work, end)
+    return await retaining.follow(work, await _conclude(work, end))
 
 
 async def _shut_after_failure(work: Work) -> None:

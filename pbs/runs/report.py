@@ -5,6 +5,7 @@ Nothing that is said here decides anything; every string is taken as hostile.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from pbs.clock import Clock
@@ -15,6 +16,7 @@ from pbs.text import clean_line
 
 MOST_WARNINGS_LOGGED = 1000
 MOST_LINES_KEPT = 200
+MOST_NAMES_COMPARED = 200
 MOST_CHARACTERS_KEPT = 1 << 16
 PATH_LIMIT = 4096
 # restic's own counts. Any other name is the source's, and might be one that the log's readers rely on.
@@ -36,6 +38,7 @@ class Report:
         self.remarks: list[str] = []
         self.warnings = 0
         self.unreadable = 0
+        self.unreadable_names: set[str] = set()
         self.tunnel_bytes = 0
 
     @staticmethod
@@ -97,6 +100,8 @@ class Report:
         self.warnings += 1
         self.unreadable += 1
         path = self._name(event.get("path"), PATH_LIMIT)
+        if len(self.unreadable_names) < MOST_NAMES_COMPARED:
+            self.unreadable_names.add(sha256(path.encode("utf-8", "replace")).hexdigest()[:8])
         # restic begins the reason with the path once more.
         reason = self.words(event.get("reason")).removeprefix(f"{path}: ")
         self._line(f"cannot read {path}: {reason}")

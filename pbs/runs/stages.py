@@ -35,6 +35,7 @@ STAGES = {
     "import": Stage("importing the rdiff-backup tree"),
     "shut": Stage("shutting the endpoint", 120.0),
     "admission": Stage("admitting what arrived"),
+    "retention": Stage("applying the rules for keeping"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 
 from pbs.clock import Clock
@@ -16,7 +16,10 @@ from pbs.runs.stages import Stages
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is about, the tools it is handed, and the report that it fills."""
+    """What a run is about, the tools it is handed, and the report that it fills.
+
+    `alone` gives a block in which nobody else uses the repository, if it gives True; readers may go on where not.
+    """
 
     run: Run
     source: Source
@@ -29,4 +32,5 @@ class Work:
     endpoint: Endpoint
     legacy: Legacy
     connect: Callable[[], AbstractAsyncContextManager[Line]]
+    alone: Callable[[], AbstractContextManager[bool]]
     halt: Halt = field(default_factory=Halt)

@@ -75,6 +75,7 @@ def _next(run: Run, outcome: Outcome, retries: int, now: datetime, *, helps: boo
         not_before=now + wait,
         attempt=max(run.attempt + 1, 1),
         retry_of=run.id,
+        options=run.options,
     )
 
 

@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pbs import __version__
 from pbs.errors import NotFound
 from pbs.journal import part_of_log
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, content, events, mounts, notify, shapes
+from pbs.web import audit, cancelling, content, events, keeping, mounts, notify, shapes
 from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
@@ -56,11 +56,23 @@ class Part(OneRun):
     ] = 0
 
 
+class Options(BaseModel):
+    """What else is wanted of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confirm: Annotated[
+        str | None,
+        Field(max_length=40, description="retain: the plan to carry out although it was held back."),
+    ] = None
+
+
 class Wish(Asked):
     """A run that is wanted."""
 
     source: Annotated[str, Field(description="The name of a source.")]
-    kind: Annotated[Literal["pull", "migrate"], Field(description="What to do.")] = "pull"
+    kind: Annotated[Literal["pull", "migrate", "retain"], Field(description="What to do.")] = "pull"
+    options: Annotated[Options | None, Field(description="What else is wanted of it.")] = None
 
 
 class OneFeed(Asked):
@@ -109,10 +121,11 @@ def _source(face: Face, name: str) -> dict[str, Any]:
 
 @operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)
 async def snapshots(request: web.Request, asked: OneSource) -> web.StreamResponse:
-    """The receipts of a source."""
+    """The receipts of a source, and the rules that hold each of them now."""
     face = request.app[FACE]
     found = face.ledger.receipts(known(face, asked.name))
-    return web.json_response({"snapshots": [receipt_view(each) for each in found]})
+    held = keeping.current(face, asked.name).kept_by
+    return web.json_response({"snapshots": [receipt_view(each, held.get(each.id, ())) for each in found]})
 
 
 @operation("GET", "/api/v1/runs", shapes.Runs)
@@ -151,7 +164,8 @@ async def log(request: web.Request, asked: Part) -> web.StreamResponse:
 async def ask(request: web.Request, asked: Wish) -> web.StreamResponse:
     """Ask for a run. Answers with the run that it became or joined."""
     face = request.app[FACE]
-    made = face.request(known(face, asked.source), Kind(asked.kind), Cause.ASKED)
+    options = asked.options.model_dump_json(exclude_none=True) if asked.options else None
+    made = face.request(known(face, asked.source), Kind(asked.kind), Cause.ASKED, options)
     return web.json_response(run_view(made), status=202)
 
 
@@ -201,6 +215,6 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
-    openapi, version, sources, source, snapshots, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
+    openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS,
 )  # fmt: skip

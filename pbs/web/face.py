@@ -32,8 +32,8 @@ class Face(Protocol):
         """The configured sources."""
         ...
 
-    def request(self, source: str, kind: Kind, cause: Cause) -> Run:
-        """Queue a run, or join the one of its kind that waits."""
+    def request(self, source: str, kind: Kind, cause: Cause, options: str | None = None) -> Run:
+        """Queue a run, or join the one of its kind that waits; `options`, JSON, say what else is wanted of it."""
         ...
 
     def run_log(self, run: Run) -> Path:

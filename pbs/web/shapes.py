@@ -65,6 +65,7 @@ class Run(BaseModel):
     retry_of: str | None
     cancel: datetime | None
     cancelled_by: str | None
+    options: dict[str, Any] | None
 
 
 class Runs(BaseModel):
@@ -92,6 +93,7 @@ class Snapshot(BaseModel):
     added_bytes: Bytes | None
     kept_by: list[str]
     pinned: bool
+    note: str | None
     reason: str | None
 
 
@@ -99,6 +101,26 @@ class Snapshots(BaseModel):
     """Receipts, oldest first."""
 
     snapshots: list[Snapshot]
+
+
+class Planned(BaseModel):
+    """What becomes of one snapshot; of one that no rule holds, nothing stays."""
+
+    id: str
+    time: datetime
+    kept_by: list[str]
+    reason: str
+
+
+class Plan(BaseModel):
+    """What retention would do. `frozen` and `doubt` say why it does nothing now, or nothing unconfirmed."""
+
+    source: str
+    plan: str
+    frozen: str | None
+    doubt: str | None
+    goes: int
+    snapshots: list[Planned]
 
 
 class Source(BaseModel):

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "threads": set(),
     "journal": GROUND | {"clock", "files"},
     "textlog": GROUND | {"clock", "files"},
-    "views": GROUND | {"clock"},
+    "views": GROUND | {"clock", "retention"},
     "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
@@ -40,11 +40,12 @@ ROOMS: dict[str, set[str]] = {
     "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
-    "runs": GROUND | {"clock", "text"},
+    "retention": GROUND,
+    "runs": GROUND | {"clock", "retention", "text"},
     "schedule": GROUND | {"text"},
     "web": GROUND
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
-    | {"text", "views"},
+    | {"config", "retention", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {

@@ -14,7 +14,7 @@ from pbs.config import load
 from pbs.config.fields import EXAMPLE_HOST_KEY
 from pbs.errors import ConfigError, NotFound
 from pbs.home import Home
-from pbs.model import Address, Limits, ServerSettings, Source
+from pbs.model import Address, Keeping, Limits, ServerSettings, Source
 
 CONFIGS = Path(__file__).parent.parent / "data/configs"
 WEB1 = f'host = "web1.example.org"\nuser = "backup"\nhost_key = "{EXAMPLE_HOST_KEY}"\n'
@@ -61,10 +61,17 @@ def test_built_in_values(home: Home) -> None:
     key = str(home.root / "etc/keys/ssh_ed25519")
     address = Address("web1.example.org", 22, "backup", EXAMPLE_HOST_KEY, key)
     assert config.server == ServerSettings()
-    assert config.sources == {"web1": Source("web1", address)}
     policy = config.policies["web1"]
-    keep = {"last": 3, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "2d"}
+    keep: dict[str, int | str] = {
+        "last": 3,
+        "daily": 14,
+        "weekly": 8,
+        "monthly": 12,
+        "yearly": 3,
+        "within": "2d",
+    }
     web = config.sources["web1"]
+    assert web == Source("web1", address, keeping=Keeping(keep=keep))
     assert (web.timezone, web.retries, web.window, web.jitter) == ("UTC", 2, None, None)
     assert (policy.keep, policy.clones) == (keep, ())
 
@@ -89,6 +96,8 @@ def test_every_value_arrives(home: Home) -> None:
         Address("2001:db8::7", 2222, "pbs", EXAMPLE_HOST_KEY, key),
         "none", "on-demand", 250_000_000, Limits(20_000_000, 524_288), "off", "every 6h", 172800.0,
         "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5, read_budget=20_000_000_000,
+        keeping=Keeping({"last": 3, "hourly": 12, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "14d"},
+                        keep_least=7, max_forget=10, legacy=False),
     )  # fmt: skip
     assert config.policies["web1"].keep["within"] == "14d"
     clones = {clone.name: clone for clone in config.policies["web1"].clones}

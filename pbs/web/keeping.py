@@ -1,0 +1,62 @@
+"""The plan of retention over HTTP: as it is now, and as it would be on another day or under another rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from pbs.config.keep import parse_keep
+from pbs.errors import UsageError
+from pbs.retention import Plan, plan_now, simulate
+from pbs.text import parse_duration
+from pbs.views import plan_view
+from pbs.web import shapes
+from pbs.web.declare import Asked, operation
+from pbs.web.face import FACE, Face, known
+
+
+class SomePlan(Asked):
+    """Which plan."""
+
+    name: Annotated[str, Field(description="The name of a source.")]
+    at: Annotated[
+        str | None, Field(description="The plan of this day (RFC 3339), as a game.", max_length=40)
+    ] = None
+    keep: Annotated[str | None, Field(description="Under this rule, such as 2W or 3B.", max_length=40)] = None
+    every: Annotated[
+        str | None, Field(description="How often a snapshot comes until then.", max_length=40)
+    ] = None
+
+
+@operation("GET", "/api/v1/sources/{name}/retention", shapes.Plan)
+async def plan(request: web.Request, asked: SomePlan) -> web.StreamResponse:
+    """What retention would do now; with `at`, `keep` or `every`, what it would do then."""
+    face = request.app[FACE]
+    known(face, asked.name)
+    played = asked.at or asked.keep or asked.every
+    return web.json_response(plan_view(_simulated(face, asked) if played else current(face, asked.name)))
+
+
+def current(face: Face, name: str) -> Plan:
+    """The plan of now."""
+    return plan_now(face.ledger, face.sources[name], face.time.now())
+
+
+def _simulated(face: Face, asked: SomePlan) -> Plan:
+    now = face.time.now()
+    try:
+        day = datetime.fromisoformat(asked.at) if asked.at else now
+        rules = parse_keep(asked.keep) if asked.keep else None
+        pace = timedelta(seconds=parse_duration(asked.every)) if asked.every else None
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"this cannot be played: {error}", "for example ?at=2027-01-31&keep=2W&every=1h"
+        ) from error
+    at = day if day.tzinfo else day.replace(tzinfo=UTC)
+    keeping = face.sources[asked.name].keeping
+    keeping = keeping if rules is None else replace(keeping, keep=rules)
+    return simulate(asked.name, face.ledger.receipts(asked.name), keeping, now, at, pace)
