@@ -53,7 +53,7 @@ async def look_at_server(home: Home) -> list[Finding]:
         findings.append(
             Finding("configuration", "broken", error.message, "`pbs config check` lists the faults")
         )
-    findings += [_ledger(home), _copy(home), _service(home)]
+    findings += [_ledger(home), _receipts(home), _copy(home), _service(home)]
     return findings
 
 
@@ -151,6 +151,37 @@ def _ledger(home: Home) -> Finding:
             "ledger", "warning", f"its journal mode is {mode}, not wal", "is it on a network file system?"
         )
     return Finding("ledger", "ok", f"every page and row is sound, {size(home.ledger.stat().st_size)}")
+
+
+def _receipts(home: Home) -> Finding:
+    """Whether ledger and repositories tell of the same snapshots, by their names alone."""
+    missing, unknown = [], []
+    try:
+        ledger = open_ledger(home.ledger, lasting=True)
+        for name in ledger.sources():
+            known = ledger.repository(name)
+            if known is None:
+                continue
+            there = repository.inventory(home.root / known.path)
+            missing += [
+                f"{name} {each.id[:8]}" for each in ledger.usable(name) if each.id not in there.snapshots
+            ]
+            have = {each.id for each in ledger.receipts(name)}
+            unknown += [f"{name} {each[:8]}" for each in sorted(there.snapshots - have)]
+    except PbsError as error:
+        return Finding("receipts", "broken", error.message, error.hint)
+    if missing:
+        said = (
+            f"{len(missing)} snapshot(s) of the ledger are not in their repository: {', '.join(missing[:3])}"
+        )
+        return Finding(
+            "receipts", "broken", said, "is the disk of the backups mounted, and is it the right one?"
+        )
+    if unknown:
+        said = f"{len(unknown)} snapshot(s) have no receipt: {', '.join(unknown[:3])}"
+        advice = "a run that goes on, or broke off, leaves such; the next pull records them as quarantined"
+        return Finding("receipts", "warning", said, advice)
+    return Finding("receipts", "ok", "each snapshot of the ledger lies in its repository, and no other does")
 
 
 def _copy(home: Home) -> Finding:

@@ -365,6 +365,7 @@ def start(
     at_parent_death: int = signal.SIGTERM,
     env: Mapping[str, str] | None = None,
     output: int | None = None,
+    umask: int = -1,
 ) -> subprocess.Popen[bytes]:
     """Start a long-lived program in a session of its own; it gets a signal when this thread ends.
 
@@ -374,6 +375,7 @@ def start(
         at_parent_death: The signal that it gets when we die.
         env: Its whole environment; None = this process'.
         output: A descriptor for what it prints and complains; None = ours.
+        umask: What files that it makes are closed to; -1 = as ours.
 
     Raises:
         ToolMissing: there is no such program.
@@ -387,6 +389,7 @@ def start(
             env=dict(env) if env is not None else None,
             pass_fds=tuple(inherit),
             start_new_session=True,
+            umask=umask,
             preexec_fn=child_setup(os.getpid(), at_parent_death),  # noqa: PLW1509 - no thread runs yet
         )
     except FileNotFoundError as error:

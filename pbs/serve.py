@@ -156,7 +156,8 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
     ready_to_start(home, config)
     command = [sys.executable, "-I", "-m", "pbs.keeper", "-c", str(home.etc / "supervisord.conf")]
     log = os.open(home.log / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    child = start(command, inherit=(lock.descriptor,), output=log)
+    # It makes the logs of all its programs.
+    child = start(command, inherit=(lock.descriptor,), output=log, umask=0o077)
     os.close(log)
     _pass_on(child, home, manager)
     try:

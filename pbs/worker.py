@@ -126,16 +126,16 @@ class Worker:
         # Workers are stopped one after the other: what one lets go of is not for the next, but for the next start.
         if room <= 0 or draining(self._home) or self._tools.supervisor.stopping():
             return
-        busy = {run.source for run in queue.running()}
+        busy, limits = {run.source for run in queue.running()}, self._limits()
         for run in waiting:
             if room <= 0:
                 return
             # Looked at first without a lock and a transaction: a thousand may wait for one to end. `claim` looks again.
             if (
                 run.source not in self._live
-                and has_room(run.source, busy - {run.source}, **self._limits())
+                and has_room(run.source, busy - {run.source}, **limits)
                 and self._may_begin(run, now)
-                and self._take(run, bell)
+                and self._take(run, bell, limits)
             ):
                 busy.add(run.source)
                 room -= 1
@@ -175,7 +175,7 @@ class Worker:
         went_on = any(run.started and run.ended and run.started <= due <= run.ended for run in before)
         return BUSY if went_on else CROWDED
 
-    def _take(self, run: Run, bell: Bell) -> bool:
+    def _take(self, run: Run, bell: Bell, limits: Limits) -> bool:
         lock = FileLock(self._home.locks / f"{run.source}.run.lock")
         if not lock.acquire():
             return False
@@ -188,7 +188,7 @@ class Worker:
             ):
                 ring(self._home.sockets / "wake")
             begun, missed = self._overtaken(run, now)
-            claimed = self._tools.ledger.queue.claim(begun, self._lease, now, missed=missed, **self._limits())
+            claimed = self._tools.ledger.queue.claim(begun, self._lease, now, missed=missed, **limits)
         except PbsError:
             lock.release()
             raise

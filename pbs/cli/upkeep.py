@@ -216,7 +216,7 @@ def _tell(report: Report, home: Home, *, as_json: bool) -> int:
     made = stamp(report.base.time) if report.base else None
     sources: list[dict[str, Any]] = [
         {"source": each.source, "runs": each.runs, "snapshots_from_logs": each.from_logs,
-         "snapshots_from_repository": each.from_repository, "refused": each.refused}
+         "snapshots_from_repository": each.from_repository, "refused": each.refused, "missing": each.missing}
         for each in report.sources
     ]  # fmt: skip
     if as_json:
@@ -227,8 +227,8 @@ def _tell(report: Report, home: Home, *, as_json: bool) -> int:
         print(f"began with the copy of {made}" if made else "no copy could be used: began with nothing")
         if report.aside:
             print(f"the old ledger is now {report.aside}")
-        head = ("SOURCE", "RUNS ADDED", "SNAPSHOTS BY LOGS", "BY THE REPOSITORY", "NOT ADMITTED")
-        table(head, [tuple(each.values()) for each in sources], right=frozenset({1, 2, 3, 4}))
+        head = ("SOURCE", "RUNS ADDED", "SNAPSHOTS BY LOGS", "BY THE REPOSITORY", "NOT ADMITTED", "GONE")
+        table(head, [tuple(each.values()) for each in sources], right=frozenset({1, 2, 3, 4, 5}))
         for remark in report.remarks:
             note(remark)
     return 1 if report.remarks else 0

@@ -1,17 +1,18 @@
 """The care of the ledger itself: what grew old is made short, and what was lost is written down again.
 
-It never removes a run or a receipt, and never changes what one says but for its long texts.
+It never removes a run or a receipt; what it changes of one are long texts, and the state of what is gone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from pbs.ledger import rows
-from pbs.ledger.schema import entry, run, writer
-from pbs.model import Run
+from pbs.ledger.schema import entry, receipt, repository, run, source, writer
+from pbs.model import ReceiptState, Run
 
 # Of one name about one source.
 MOST_EVENTS = 1000
@@ -34,6 +35,23 @@ class Upkeep:
             db.execute(insert(run).values(**rows.run_values(value)))
         return True
 
+    def forget_missing(self, name: str, ids: Collection[str], reason: str) -> int:
+        """Call these snapshots of a source forgotten, since they are not there any more; how many were not so before."""
+        known = select(repository.c.id).join(source).where(source.c.name == name).scalar_subquery()
+        done = 0
+        with self._writer.begin() as db:
+            for each in sorted(ids):
+                done += db.execute(
+                    update(receipt)
+                    .where(
+                        receipt.c.repository == known,
+                        receipt.c.reference == each,
+                        receipt.c.state != ReceiptState.FORGOTTEN,
+                    )
+                    .values(state=ReceiptState.FORGOTTEN, reason=reason)
+                ).rowcount
+        return done
+
     def shorten_outputs(self, before: datetime) -> int:
         """Cut what runs that ended before then printed to its beginning; how many were cut."""
         long = func.length(run.c.output) > SHORT_OUTPUT + len(CUT)
@@ -54,8 +72,8 @@ class Upkeep:
                 .group_by(entry.c.source, entry.c.name)
                 .having(func.count() > most)
             ).all()
-            for source, name in many:
-                same = (entry.c.source == source) & (entry.c.name == name)
+            for about, name in many:
+                same = (entry.c.source == about) & (entry.c.name == name)
                 newest = (
                     select(entry.c.seq).where(same).order_by(entry.c.seq.desc()).offset(most - 1).limit(1)
                 )

@@ -18,6 +18,7 @@ from pbs.repository import Handle
 
 # More than any run of a source ever admits in its life; the rest is junk, and is reported by the next run.
 MOST_SNAPSHOTS = 100_000
+GONE = "was not in the repository any more when the ledger was rebuilt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Recovered:
     from_logs: int
     from_repository: int
     refused: int
+    missing: int = 0
 
     @property
     def snapshots(self) -> int:
@@ -50,19 +52,23 @@ async def recover(home: Home, ledger: Ledger, name: str, clock: Clock) -> Recove
     if known is None:
         return Recovered(name, runs, 0, 0, 0)
     handle = handle_of(home, known)
+    there = repository.inventory(handle.path)
     have = {receipt.id for receipt in ledger.receipts(name)}
-    new = sorted(repository.inventory(handle.path).snapshots - have)[:MOST_SNAPSHOTS]
+    new = sorted(there.snapshots - have)[:MOST_SNAPSHOTS]
     lying = [await _look(handle, snapshot_id, told) for snapshot_id in new]
     receipts = judge(name, lying, told, ended, clock.now())
     for receipt in sorted(receipts, key=lambda each: (each.received, each.id)):
         ledger.add_receipt(receipt)
-    return _count(name, runs, receipts, told)
+    # A ledger of last night knows what was forgotten since; where nothing lies at all, the disk is not there.
+    gone = have - there.snapshots if there.config else set()
+    missing = ledger.upkeep.forget_missing(name, gone, GONE)
+    return _count(name, runs, receipts, told, missing)
 
 
-def _count(name: str, runs: int, receipts: list[Receipt], told: Told) -> Recovered:
+def _count(name: str, runs: int, receipts: list[Receipt], told: Told, missing: int) -> Recovered:
     refused = sum(receipt.state is ReceiptState.QUARANTINED for receipt in receipts)
     logged = sum(receipt.id in told.admitted for receipt in receipts)
-    return Recovered(name, runs, logged, len(receipts) - refused - logged, refused)
+    return Recovered(name, runs, logged, len(receipts) - refused - logged, refused, missing)
 
 
 async def _look(handle: Handle, snapshot_id: str, told: Told) -> Lying:

@@ -75,7 +75,7 @@ async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamR
         log.exception("%s %s", request.method, known.path if known is not None else "")
         problem, status = PbsError("a fault of pbs itself", "see var/log/controller.log"), 500
     if "text/html" in request.headers.get("Accept", ""):
-        response = pages.page(request, "error.html.j2", status=status, error=error_view(problem)["error"])
+        response = pages.page(request, "error.html.j2", status, error=error_view(problem)["error"])
     else:
         response = web.json_response(error_view(problem), status=status)
     response.headers.update(headers)

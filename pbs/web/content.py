@@ -33,8 +33,8 @@ STALL_SECONDS = 60.0
 LONGEST_SECONDS = 6 * 3600.0
 CHUNK = 1 << 18
 MOST_ENTRIES = 10_000
-# What restic may say of one folder: some hundred thousand names.
-LONGEST_LISTING = 64 << 20
+# What restic may say of one folder: about a hundred thousand names.
+LONGEST_LISTING = 32 << 20
 SLOTS: web.AppKey[asyncio.Semaphore] = web.AppKey("slots")
 BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 SNAPSHOT = "^(latest|[0-9a-f]{8,64})$"

@@ -44,6 +44,12 @@ class Nothing(Asked):
     """An operation that asks nothing."""
 
 
+class OfAPage(Asked):
+    """What a page asks: what feed readers and newsletters hang on a link is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def _digits(value: object) -> object:
     """Text of a query as a number; only plain digits are one."""
     if isinstance(value, str):
@@ -156,7 +162,10 @@ async def asked(operation: Operation, request: web.Request) -> Asked:
     """
     rest: dict[str, object] = {}
     if operation.method in ("GET", "DELETE"):
+        lenient = operation.asks.model_config.get("extra") == "ignore"
         for key in request.query:
+            if lenient and key not in operation.asks.model_fields:
+                continue
             if len(values := request.query.getall(key)) > 1:
                 raise UsageError(f"`{clean_line(key, 40)}` is given {len(values)} times", "give it once")
             rest[key] = values[0]

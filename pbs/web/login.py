@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pbs.errors import UsageError
 from pbs.render import render
-from pbs.web.declare import Asked, Media, Role, operation
+from pbs.web.declare import Asked, Media, OfAPage, Role, operation
 from pbs.web.guard import LONGEST, WHO, Failures, Keys, digest_of, refuse_wrong, who_asks
 
 PAGE = Media("text/html", "A page.")
@@ -35,7 +35,7 @@ class Desk:
 DESK: web.AppKey[Desk | None] = web.AppKey("desk")
 
 
-class Place(Asked):
+class Place(OfAPage):
     """Where to go after it."""
 
     next: Annotated[str, Field(description="A path of this server.")] = "/"

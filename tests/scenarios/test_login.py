@@ -162,7 +162,9 @@ def test_a_browser_is_led_to_the_login_and_back(home: Pbs) -> None:
     assert {"httponly", "samesite=strict", "path=/"} <= set(flags)
     assert "secure" not in flags
     session = cookie(answer)
-    status, _, page = http(home, "GET", "/", tcp=True, Cookie=session, **BROWSER)
+    status, _, page = http(
+        home, "GET", "/?utm_source=feed&utm_source=mail", tcp=True, Cookie=session, **BROWSER
+    )
     assert (200, True) == (status, b"person, viewer" in page)
     assert (
         403

@@ -175,6 +175,7 @@ def test_a_ledger_comes_back_from_its_copy_and_the_repository(world: World, lost
         "snapshots_from_logs": 0,
         "snapshots_from_repository": 2,
         "refused": 1,
+        "missing": 0,
     } == done["sources"][0]
     after = receipts(lost)
     first, second, third = world.snapshots[0], *list(after)[1:]
@@ -264,3 +265,28 @@ def world_home(world: World) -> Pbs:
     pbs = object.__new__(Pbs)
     pbs.home, pbs.port = world.home, world.port
     return pbs
+
+
+def test_a_snapshot_that_is_gone_is_said_and_counts_no_more(world: World, lost: Pbs, folder: Path) -> None:
+    """The doctor names it; a ledger that is rebuilt from before its end calls it forgotten, and the rest restores."""
+    (lost.repository() / "snapshots" / world.forged).unlink()
+    assert "✓ receipts" in here(lost, "doctor")[1]
+    (lost.repository() / "snapshots" / world.snapshots[1]).unlink()
+    text = here(lost, "doctor")[1]
+    assert "✗ receipts" in text
+    assert world.snapshots[1][:8] in text
+    [done] = said(lost, "ledger", "rebuild", "--anyway")["sources"]
+    assert 1 == done["missing"]
+    assert [world.snapshots[0], world.snapshots[2]] == list(receipts(lost))
+    code, _, told = here(lost, "restore", "web", "--to", str(folder / "out"))
+    assert 0 == code, told
+    assert not compare(world.trees[2], folder / "out")
+
+
+def test_logs_of_the_service_are_closed_to_others(world: World) -> None:
+    """Each file below var/log, whoever wrote it; the folder as well."""
+    logs = [path for path in (world.home / "var/log").rglob("*") if path.is_file()]
+    assert {"controller.log", "worker-0.log", "endpoint-web.log", "supervisord.log", "runs.log"} <= {
+        path.name for path in logs
+    }
+    assert [] == [path for path in logs if path.stat().st_mode & 0o077]

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from pbs.config import load
 from pbs.config.fields import EXAMPLE_HOST_KEY
 from pbs.controller import Controller
+from pbs.errors import LedgerError
 from pbs.files import FileLock
 from pbs.home import Home
 from pbs.ledger import open_ledger
@@ -140,3 +142,123 @@ async def test_what_is_wrong_is_said_once(controller: Controller, caplog: pytest
     feed.rmdir()
     await controller._tick()
     assert feed.is_file()
+
+
+# schedules
+
+
+def waiting(controller: Controller) -> dict[str, Run]:
+    """The runs that wait, by their sources."""
+    return {run.source: run for run in controller.ledger.queue.waiting()}
+
+
+async def test_what_is_due_is_queued_once(controller: Controller) -> None:
+    """Nothing is due when a home is first served; each source is queued at its next slot, which was told before, and once."""
+    clock: Any = controller.clock
+    await controller._schedule()
+    assert waiting(controller) == {}
+    slots = {name: controller.next(name) or clock.now() for name in ("web", "db")}
+    assert all(timedelta() < slot - clock.now() < timedelta(minutes=6) for slot in slots.values())
+    assert slots["web"] != slots["db"]
+    clock.moment = max(slots.values())
+    for _ in range(3):
+        await controller._schedule()
+    assert {name: run.due for name, run in waiting(controller).items()} == slots
+    assert {run.cause for run in waiting(controller).values()} == {Cause.DUE}
+    assert (controller.next("web") or clock.now()) > clock.now()
+
+
+async def test_an_outage_is_told_in_the_feed(controller: Controller) -> None:
+    """After a day without service: one run for each source, and one word about the other slots, by a controller that is new."""
+    clock: Any = controller.clock
+    await controller._schedule()
+    later = Controller(controller.home)
+    later.clock = clock
+    clock.moment += timedelta(days=1, minutes=30)
+    await later._schedule()
+    assert len(waiting(controller)) == 2
+    (missed,) = controller.ledger.runs("web", ended=True)
+    assert missed.outcome is Outcome.MISSED
+    assert "24 runs that were due from 2026-05-01 12:0" in (missed.message or "")
+    await later._publish()
+    assert "web backup missed" in (controller.home.feeds / "web.xml").read_text()
+    await later._schedule()
+    assert len(controller.ledger.runs()) == 4
+    later.ledger.close()
+
+
+async def test_a_changed_schedule_begins_with_the_reload(controller: Controller) -> None:
+    """A reload neither catches up for a schedule that was not there before, nor forgets what was due by one that stays."""
+    clock: Any = controller.clock
+    await controller._schedule()
+    text = controller.home.config.read_text()
+    controller.home.config.write_text(text.replace("[source.web]\n", '[source.web]\nschedule = "every 1m"\n'))
+    clock.moment += timedelta(hours=3)
+    controller.config = load(controller.home)
+    controller._plan()
+    await controller._schedule()
+    assert list(waiting(controller)) == ["db"]
+    assert (controller.next("web") or clock.now()) - clock.now() <= timedelta(minutes=1)
+    controller.home.config.write_text(text.replace("[source.db]\n", "[source.other]\n"))
+    controller.config = load(controller.home)
+    controller._plan()
+    assert controller.next("db") is None
+    assert list(controller.ledger.slots.marks()) == ["web"]
+
+
+async def test_a_clock_that_jumps_makes_no_storm_and_no_silence(controller: Controller) -> None:
+    """Back by years and forward again: never more than one run waits, and a next slot is always near."""
+    clock: Any = controller.clock
+    for days in (0, -900, 900, 400, -1300, 1):
+        clock.moment += timedelta(days=days)
+        for _ in range(3):
+            await controller._schedule()
+            clock.moment += timedelta(seconds=2)
+        assert len(waiting(controller)) <= 2
+        coming = controller.next("web")
+        assert coming is not None
+        assert timedelta() < coming - clock.now() <= timedelta(hours=1, minutes=6)
+
+
+async def test_a_ledger_that_cannot_be_written_loses_no_slot(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be written down is decided again in the next round."""
+    clock: Any = controller.clock
+    await controller._schedule()
+    clock.moment += timedelta(hours=1, minutes=30)
+
+    def full(*_: Any) -> None:
+        raise LedgerError("the disk is full", "free some space")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(controller.ledger.slots, "deal", full)
+        await controller._tick()
+    assert waiting(controller) == {}
+    await controller._tick()
+    assert set(waiting(controller)) == {"web", "db"}
+
+
+def test_notices_rest_between_runs(controller: Controller) -> None:
+    """A source that gives notice all the time is pulled at most every twenty seconds; a person does not wait."""
+    clock: Any = controller.clock
+    first = controller.request("web", Kind.PULL, Cause.NOTICE)
+    assert first.not_before is None
+    assert controller.request("web", Kind.PULL, Cause.NOTICE) == first
+    assert controller.ledger.queue.claim(first, "l", clock.now(), at_most=9)
+    second = controller.request("web", Kind.PULL, Cause.NOTICE)
+    assert second.not_before == clock.now() + timedelta(seconds=20)
+    clock.moment += timedelta(seconds=1)
+    assert controller.request("web", Kind.PULL, Cause.NOTICE).not_before == second.not_before
+    asked = controller.request("web", Kind.PULL, Cause.ASKED)
+    assert (asked.id, asked.not_before) == (second.id, None)
+
+
+async def test_a_run_that_died_is_queued_again(controller: Controller) -> None:
+    """What the controller ends as interrupted waits for its next try."""
+    dead = begun(controller, "web", "b", controller.clock.now())
+    await controller._reap()
+    retry = waiting(controller)["web"]
+    assert (retry.retry_of, retry.attempt, retry.cause) == (dead.id, 2, Cause.RETRY)
+    assert retry.not_before
+    assert retry.not_before > controller.clock.now()
