@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from pbs.clock import Clock
@@ -88,7 +89,7 @@ class Endpoint:
         """Have nobody answer: afterwards nobody but us can touch the repository."""
         await self._supervisor.stop(self._program)
         # It listened on a socket that was handed to it, which it leaves behind.
-        self.socket.unlink(missing_ok=True)
+        remove_socket(self.socket)
 
     async def rest(self) -> None:
         """What it does between runs: an `always` endpoint is up, any other is not even known."""
@@ -97,7 +98,14 @@ class Endpoint:
             await self._supervisor.start(self._program)
         elif self._supervisor.registered(self._program):
             await self._supervisor.forget(self._program)
-            self.socket.unlink(missing_ok=True)
+            remove_socket(self.socket)
+
+
+def remove_socket(path: Path) -> None:
+    """Take a socket away; what is none belongs to somebody else and stays."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink(missing_ok=True)
 
 
 async def answers(path: Path) -> bool:

@@ -67,10 +67,12 @@ def nothing_else_left(stand: Stand) -> None:
     """No process without the service as its ancestor, no mount, no torn file of ours."""
     home = str(stand.pbs.home)
     (serve,) = stand.pids("serve")
-    strays = {
-        pid: argv for pid, argv in processes(home).items() if pid != serve and pid not in children(serve)
-    }
-    assert not strays, f"left behind: {strays}"
+
+    def strays() -> dict[int, list[str]]:
+        return {pid: argv for pid, argv in processes(home).items() if pid not in {serve, *children(serve)}}
+
+    # A child that ends between two looks is none.
+    eventually(lambda: not strays(), 15, f"the end of {strays()}")
     with open("/proc/self/mounts") as mounts:
         ours = [line for line in mounts if f" {home}/mnt" in line or (home in line and "fuse" in line)]
     assert not ours, ours
