@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from pbs import legacy, repository, tunnel
+from pbs.admission import Desk, Place
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.errors import HomeError, RepositoryMissing, RepositoryReplaced
@@ -21,7 +22,8 @@ from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.legacy.importing import PREFIX as IMPORTS
-from pbs.model import Repository, RootMeta, Run, Snapshot, Source
+from pbs.model import Repository, RootMeta, Run, Source
+from pbs.repository.inspection import PREFIX as INSPECTIONS
 from pbs.repository.views import PREFIX as VIEWS
 from pbs.runs.halt import Halt
 from pbs.runs.ports import Event, Line
@@ -29,7 +31,6 @@ from pbs.runs.report import Report
 from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.scratch import sweep
-from pbs.threads import in_thread
 
 
 def password_of(home: Home, name: str) -> str | None:
@@ -63,6 +64,17 @@ def handle_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> r
     )
 
 
+def place_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> Place:
+    """The repository that the ledger knows for a source, with the folders that admission needs."""
+    return Place(
+        known.source,
+        known.id,
+        handle_of(home, known, inherit),
+        home.work(known.source),
+        home.quarantine(known.source),
+    )
+
+
 class KnownRepository:
     """The repository of one source as a run sees it: the one that the ledger knows, or an error."""
 
@@ -73,7 +85,8 @@ class KnownRepository:
                 f"{name} has no repository yet", f"`pbs source add {name} …` makes it, `pbs reload` as well"
             )
         self._known = known
-        self.handle = handle_of(home, known, inherit)
+        self.place = place_of(home, known, inherit)
+        self.handle = self.place.handle
 
     @property
     def key(self) -> str | None:
@@ -103,22 +116,9 @@ class KnownRepository:
         """What lies there now."""
         return repository.inventory(self.handle.path)
 
-    async def snapshot(self, snapshot_id: str) -> Snapshot:
-        """What the repository says of one snapshot."""
-        return await repository.snapshot(self.handle, snapshot_id)
-
     def clear_locks(self) -> int:
-        """Remove the locks that a source left; only while nobody but us can reach the repository."""
+        """Remove the locks that were left there; only while nobody but us can reach the repository."""
         return repository.clear_locks(self.handle.path)
-
-    def clear_uploads(self) -> int:
-        """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
-        return repository.clear_uploads(self.handle.path)
-
-    async def clear_junk(self, since: datetime | None) -> int:
-        """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
-        moment = since.timestamp() if since is not None else 0.0
-        return await in_thread(repository.clear_junk, self.handle, moment)
 
     async def forget(self, snapshots: Sequence[str]) -> None:
         """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
@@ -173,7 +173,7 @@ class Tools:
 
 def clear_scratch(home: Home, name: str) -> None:
     """Remove views and half-done imports of a source whose holders were killed; they may be as large as a backup."""
-    for prefix in (VIEWS, IMPORTS):
+    for prefix in (VIEWS, INSPECTIONS, IMPORTS):
         sweep(home.work(name), prefix)
 
 
@@ -206,6 +206,7 @@ def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: 
         report=Report(journal, usable[-1] if usable else None, tools.clock),
         records=ledger,
         repository=known,
+        desk=Desk(known.place, ledger, run, source, tools.clock, journal),
         endpoint=endpoint_of(tools, source),
         legacy=LegacyTree(home, source, known.handle),
         connect=line,

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from pbs.assemble import Tools, endpoint_of
+from pbs.bounds import die_with_parent
 from pbs.care import Care
 from pbs.clock import Clock, SystemClock
 from pbs.config import Config, adopt, in_force
@@ -27,7 +28,6 @@ from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import Deal, missed_run, open_ledger
 from pbs.logs import log_to
 from pbs.model import Cause, Kind, Mark, Run, Source
-from pbs.process import die_with_parent
 from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
 from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead

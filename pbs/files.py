@@ -10,9 +10,11 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from pbs.errors import HomeError, LeaseHeld
 
@@ -185,6 +187,34 @@ def roomy(folder: Path, least: int) -> Path:
         if os.access(folder, os.W_OK | os.X_OK) and status.f_bavail * status.f_frsize >= least:
             return folder
     return SYSTEM_TEMPORARY
+
+
+def unnamed(folder: Path) -> IO[bytes]:
+    """A file without a name in a folder of ours, gone when it is closed.
+
+    Raises:
+        HomeError: it cannot be made there.
+    """
+    with explained("make a temporary file", folder):
+        return tempfile.TemporaryFile(dir=folder)
+
+
+def move(source: Path, target: Path) -> bool:
+    """Give a file or folder another name on the same file system, so that it outlives power loss; False: not there.
+
+    Raises:
+        HomeError: it cannot be moved.
+    """
+    with explained("move", source):
+        try:
+            source.rename(target)
+        except FileNotFoundError:
+            if not os.path.lexists(source):
+                return False
+            raise
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+    return True
 
 
 def copy_file(source: Path, name: Path) -> None:

@@ -122,6 +122,10 @@ class Home:
         """Views and scratch of a source: hard links need the repository's file system."""
         return self.backups / f"{name}.work"
 
+    def quarantine(self, name: str) -> Path:
+        """What admission set aside, by run."""
+        return self.backups / f"{name}.quarantine"
+
     def password(self, name: str) -> Path:
         """The repository password of a source."""
         return self.keys / f"{name}.key"

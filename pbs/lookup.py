@@ -6,7 +6,7 @@ It takes the shared repository lock, so that maintenance waits, and never needs 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from pbs.assemble import handle_of
@@ -20,11 +20,15 @@ from pbs.repository import Handle, view
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A repository that is open for reading, the snapshot that was asked for, and all that may be shown."""
+    """A repository that is open for reading, the snapshot that was asked for, and all that may be shown.
+
+    `index` names the index files that were admitted; None where the repository was never inspected.
+    """
 
     handle: Handle
     receipt: Receipt
     usable: tuple[Receipt, ...]
+    index: frozenset[str] | None = None
 
 
 @contextmanager
@@ -37,26 +41,29 @@ def opened(home: Home, name: str, wanted: str, ledger: Ledger | None = None) -> 
         NotFound: no such source or snapshot.
         LeaseHeld: the repository is being maintained.
     """
-    asked = ledger if ledger is not None else open_ledger(home.ledger)
-    try:
+    with ExitStack() as stack:
+        asked = ledger if ledger is not None else stack.enter_context(closing(open_ledger(home.ledger)))
         asked.require_source(name)
         known = asked.repository(name)
         if known is None:
             raise NotFound(f"{name} has no repository", f"`pbs pull {name}` makes its first backup")
+        asked.find_receipt(name, wanted)
+        path = home.locks / f"{name}.repository.lock"
+        lock = stack.enter_context(locked(path, shared=True, what=f"the repository of {name}"))
+        # Asked under the lock: maintenance may just have removed a snapshot, and written another index.
         receipt = asked.find_receipt(name, wanted)
         usable = tuple(asked.usable(name))
-    finally:
-        if ledger is None:
-            asked.close()
-    with locked(
-        home.locks / f"{name}.repository.lock", shared=True, what=f"the repository of {name}"
-    ) as lock:
-        yield Found(handle_of(home, known, (lock.descriptor,)), receipt, usable)
+        inspected = receipt.id in asked.manifests.names(known.id, "snapshots")
+        index = frozenset(asked.manifests.names(known.id, "index")) if inspected else None
+        yield Found(handle_of(home, known, (lock.descriptor,)), receipt, usable, index)
 
 
 @contextmanager
 def viewed(home: Home, found: Found, snapshots: Collection[str]) -> Iterator[Handle]:
-    """The same repository, showing these snapshots and our own key alone: nothing else that a source sent is read."""
+    """The same repository, showing these snapshots, our own key and the admitted index alone.
+
+    Nothing else that a source sent is read, so nothing that it sends can stop a restore, at any moment.
+    """
     handle = found.handle
-    with view(handle.path, home.work(found.receipt.source), snapshots, handle.key) as shown:
+    with view(handle.path, home.work(found.receipt.source), snapshots, handle.key, found.index) as shown:
         yield replace(handle, path=shown.path, inherit=(*handle.inherit, shown.descriptor))

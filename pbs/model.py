@@ -72,6 +72,14 @@ class Verified(StrEnum):
     FULL = "full"
 
 
+class QuarantineState(StrEnum):
+    """What became of a file that was set aside."""
+
+    KEPT = "kept"
+    REMOVED = "removed"
+    DISCARDED = "discarded"
+
+
 def valid_name(name: str) -> bool:
     """Whether this may be a source's name: letters, digits, `-`, `_`, 63 at most, not a reserved word."""
     return NAME_PATTERN.fullmatch(name) is not None and name.lower() not in RESERVED_NAMES
@@ -145,6 +153,8 @@ class Source:
     sandbox: bool = True
     read_budget: int | None = 8_000_000_000
     keeping: Keeping = field(default_factory=Keeping)
+    admission: Verified = Verified.FULL
+    reread_every: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +262,7 @@ class Snapshot:
     bytes: int | None = None
     added_bytes: int | None = None
     stored_bytes: int | None = None
+    tree: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +287,34 @@ class Receipt:
     reason: str | None = None
     note: str | None = None
     leaving: str | None = None
+    tree: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was admitted of a repository. `folders`: pack folders with nothing left to look at, and their mtimes."""
+
+    repository: str
+    config: str
+    folders: dict[str, int]
+    reread: str | None = None
+    since: int = 0
+    own: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One thing that arrived and was not admitted. `name` is a path from the repository's folder."""
+
+    source: str
+    run: str
+    time: datetime
+    kind: str
+    name: str
+    bytes: int
+    reason: str
+    state: QuarantineState = QuarantineState.KEPT
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

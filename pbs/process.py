@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -18,15 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbs.bounds import UNBOUNDED, Bounds, child_setup
 from pbs.errors import ToolMissing, ToolTimeout, TooMuch
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
 STDERR_LINES = 40
 LINE_LIMIT = 1 << 20
-PR_SET_PDEATHSIG = 1
 KILL_AFTER_SECONDS = 2.0
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +32,6 @@ class Finished:
     code: int
     stdout: bytes
     stderr: str
-
-
-def die_with_parent(signal_number: int = signal.SIGKILL, pidfile: Path | None = None) -> None:
-    """Ask the kernel to send this process a signal when the thread that started it ends.
-
-    Where `pidfile` names another process than our parent, that ended while we started, and so do we.
-    """
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-    if pidfile is not None:
-        with contextlib.suppress(OSError):
-            said = pidfile.read_text().strip()
-            if said.isdigit() and int(said) != os.getppid():
-                sys.exit("the process that started this one is gone")
-
-
-def child_setup(
-    parent: int, signal_number: int = signal.SIGKILL, memory: int | None = None
-) -> Callable[[], None]:
-    """What a child does between fork and exec so that it never outlives `parent` nor takes more memory."""
-
-    def setup() -> None:
-        die_with_parent(signal_number)
-        if memory is not None:
-            # What we may not have ourselves, a child cannot be given.
-            most = resource.getrlimit(resource.RLIMIT_AS)[1]
-            limit = memory if most == resource.RLIM_INFINITY else min(memory, most)
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return setup
 
 
 async def run(
@@ -81,7 +46,7 @@ async def run(
     stdout: int | None = None,
     on_line: Callable[[bytes], Awaitable[None] | None] | None = None,
     on_complaint: Callable[[bytes], None] | None = None,
-    memory: int | None = None,
+    bounds: Bounds = UNBOUNDED,
     most: int | None = None,
 ) -> Finished:
     """Run a program to its end and collect what it prints.
@@ -97,7 +62,7 @@ async def run(
         stdout: A descriptor that receives its output instead of `Finished.stdout`.
         on_line: Called for each line of output, which is then not collected.
         on_complaint: Called for each line of standard error as well.
-        memory: Bytes of address space that it may use.
+        bounds: What it may use.
         most: Bytes of output that are collected; more is an error. None = no limit.
 
     Raises:
@@ -108,7 +73,7 @@ async def run(
     Cancelling ends the child's whole process group (TERM, two seconds later KILL) before it is passed on.
     """
     process = await _spawn(
-        argv, cwd, env, secret, inherit, child_setup(os.getpid(), memory=memory),
+        argv, cwd, env, secret, inherit, child_setup(os.getpid(), bounds=bounds),
         asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
         asyncio.subprocess.PIPE if stdout is None else stdout,
     )  # fmt: skip
@@ -300,24 +265,17 @@ async def child(
     env: Mapping[str, str] | None = None,
     secret: str | None = None,
     inherit: Sequence[int] = (),
-    memory: int | None = None,
+    bounds: Bounds = UNBOUNDED,
     death_signal: int = signal.SIGKILL,
 ) -> AsyncIterator[Child]:
     """Start a program and end its whole process group when the block is left.
 
-    Args:
-        argv: As for `run`.
-        cwd: As for `run`.
-        env: As for `run`.
-        secret: As for `run`.
-        inherit: As for `run`.
-        memory: As for `run`.
-        death_signal: What the kernel sends it when this process is killed.
+    Everything but `death_signal` (what the kernel sends it when this process is killed) is as for `run`.
 
     Raises:
         ToolMissing: there is no such program.
     """
-    setup = child_setup(os.getpid(), death_signal, memory)
+    setup = child_setup(os.getpid(), death_signal, bounds)
     process = await _spawn(argv, cwd, env, secret, inherit, setup, asyncio.subprocess.DEVNULL,
                            asyncio.subprocess.PIPE)  # fmt: skip
     running = Child(process)

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pbs.bounds import UNBOUNDED, Bounds
 from pbs.errors import PbsError, ToolError
 from pbs.process import Child, Finished, child, run
 
@@ -35,7 +36,7 @@ class Program:
         env: Its whole environment.
         secret: Its password, for the place `{secret}` in argv.
         inherit: Lock descriptors that each child keeps open.
-        memory: Bytes of address space of each child.
+        bounds: What each child may use.
         explain: Turns a bad end into the error to raise.
     """
 
@@ -43,7 +44,7 @@ class Program:
     env: Mapping[str, str]
     secret: str | None = field(default=None, repr=False)
     inherit: tuple[int, ...] = ()
-    memory: int | None = None
+    bounds: Bounds = UNBOUNDED
     explain: Callable[[Sequence[str | bytes | os.PathLike[str]], Finished], PbsError] = tool_failed
 
     async def run(
@@ -64,7 +65,7 @@ class Program:
         finished = await run(
             command, cwd=cwd, env={**self.env, **(env or {})}, stdin=stdin, secret=self.secret,
             inherit=self.inherit, timeout=timeout, stdout=stdout, on_line=on_line,
-            on_complaint=on_complaint, memory=self.memory, most=most,
+            on_complaint=on_complaint, bounds=self.bounds, most=most,
         )  # fmt: skip
         if finished.code not in allow:
             raise self.explain(command, finished)
@@ -79,5 +80,5 @@ class Program:
         """Start it; it ends with the block."""
         return child(
             [*self.argv, *arguments], env={**self.env, **(env or {})}, secret=self.secret,
-            inherit=self.inherit, memory=self.memory, death_signal=death_signal,
+            inherit=self.inherit, bounds=self.bounds, death_signal=death_signal,
         )  # fmt: skip

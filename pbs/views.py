@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pbs.clock import stamp
 from pbs.errors import PbsError
-from pbs.model import Receipt, Run, Source
+from pbs.model import Quarantined, Receipt, Run, Source
 from pbs.retention import Plan
 
 
@@ -43,6 +43,21 @@ def run_view(run: Run) -> dict[str, Any]:
         "cancel": stamp(run.cancel),
         "cancelled_by": run.cancelled_by,
         "options": json.loads(run.options) if run.options else None,
+    }
+
+
+def quarantined_view(found: Quarantined) -> dict[str, Any]:
+    """One thing that was set aside. `name` is its path from the repository's folder."""
+    return {
+        "number": found.id,
+        "source": found.source,
+        "run": found.run,
+        "time": stamp(found.time),
+        "kind": found.kind,
+        "name": found.name,
+        "bytes": found.bytes,
+        "reason": found.reason,
+        "state": found.state.value,
     }
 
 

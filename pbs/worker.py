@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypedDict
 
 from pbs.assemble import Tools
+from pbs.bounds import die_with_parent
 from pbs.carry import Carrier
 from pbs.clock import SystemClock
 from pbs.config import Config, in_force
@@ -27,7 +28,6 @@ from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import has_room, missed_run, open_ledger
 from pbs.logs import about, log_to
 from pbs.model import Cause, Run
-from pbs.process import die_with_parent
 from pbs.schedule import HINT_MISSED, Timetable, overtaken, retry_of_dead
 from pbs.schedule.decide import BUSY, CROWDED
 from pbs.stopping import draining

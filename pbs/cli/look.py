@@ -114,13 +114,13 @@ def _words(words: list[str], snapshot: str) -> tuple[str, bytes]:
 
 
 async def _ls(home: Home, name: str, chosen: str, path: bytes, *, recursive: bool, as_json: bool) -> None:
-    from pbs.lookup import opened
+    from pbs.lookup import opened, viewed
     from pbs.repository import listing
     from pbs.views import entry_view
 
     entries: list[dict[str, Any]] = []
-    with opened(home, name, chosen) as found:
-        async for entry in listing(found.handle, found.receipt.id, path, recursive=recursive):
+    with opened(home, name, chosen) as found, viewed(home, found, [found.receipt.id]) as handle:
+        async for entry in listing(handle, found.receipt.id, path, recursive=recursive):
             view = entry_view(entry)
             if as_json:
                 entries.append(view)
@@ -163,15 +163,15 @@ def get(
 
 async def _get(home: Home, name: str, chosen: str, path: bytes, output: Path) -> None:
     from pbs.files import appearing
-    from pbs.lookup import opened
+    from pbs.lookup import opened, viewed
     from pbs.repository import dump
 
-    with opened(home, name, chosen) as found:
+    with opened(home, name, chosen) as found, viewed(home, found, [found.receipt.id]) as handle:
         if str(output) == "-":
-            await dump(found.handle, found.receipt.id, path, sys.stdout.fileno())
+            await dump(handle, found.receipt.id, path, sys.stdout.fileno())
             return
         with appearing(output) as descriptor:
-            await dump(found.handle, found.receipt.id, path, descriptor)
+            await dump(handle, found.receipt.id, path, descriptor)
     note(f"{output}: from the snapshot received {when(str(found.receipt.time.isoformat()))} UTC")
 
 

@@ -354,5 +354,6 @@ def _purge(home: Home, name: str) -> None:
     (home.feeds / f"{name}.xml").unlink(missing_ok=True)
     remove_tree(doomed)
     remove_tree(home.work(name))
+    remove_tree(home.quarantine(name))
     if doomed.exists():
         raise PbsError(f"{doomed} could not be deleted whole", "delete it by hand")

@@ -216,6 +216,16 @@ class DefaultFields(Fields):
         {}, "How fast a run may transfer. KB = 1000 bytes, KiB = 1024.",
         takes="table of rates", examples=({"upload": "20MB/s"},),
     )  # fmt: skip
+    admission: kinds.Admission = field(
+        "full", 'How far what arrives is inspected before it counts. "full" reads and checks every byte; "structure" reads '
+        "the headers of packs and all folders, but no file's content: for a server too slow for more. Receipts say which it was.",
+        takes='"full" or "structure"', examples=("structure",),
+    )  # fmt: skip
+    reread_every: kinds.RereadEvery = field(
+        100, "Every so many runs the source reads all its files again, not only those whose size or time changed; also "
+        "after each incident. 0 = only then.",
+        takes="0 to 100000", examples=(30,),
+    )  # fmt: skip
     migrate: kinds.Migrate = field(
         "latest", "What becomes of an rdiff-backup tree from an older server (srv/backup/pbs/NAME): its newest state becomes the "
         'first snapshot, or it is left alone ("off"). "all", the whole history, is not supported yet.',

@@ -348,6 +348,8 @@ Keep = Annotated[
 Agent = Annotated[str, PlainValidator(_choice(("v1",), later="plain")), _words("v1")]
 Encryption = Annotated[str, PlainValidator(_choice(("controller", "none"))), _words("controller", "none")]
 Endpoint = Annotated[str, PlainValidator(_choice(("always", "on-demand"))), _words("always", "on-demand")]
+Admission = Annotated[str, PlainValidator(_choice(("full", "structure"))), _words("full", "structure")]
+RereadEvery = Annotated[int, PlainValidator(_whole(0, 100_000, "number of runs")), _counted(0, 100_000)]
 Migrate = Annotated[str, PlainValidator(_choice(("latest", "off"), later="all")), _words("latest", "off")]
 Sandbox = Annotated[str, PlainValidator(_choice(("auto", "off"))), _words("auto", "off")]
 Copy = Annotated[str, PlainValidator(_choice(("daily", "off"))), _words("daily", "off")]

@@ -15,7 +15,7 @@ from pbs.config.fields import REQUIRED, CloneFields, FileFields, ServerFields, S
 from pbs.config.kinds import NAME_RULE
 from pbs.errors import ConfigError, HomeError, NotFound
 from pbs.home import Home
-from pbs.model import Address, Keeping, Limits, RunLogs, ServerSettings, Source, valid_name
+from pbs.model import Address, Keeping, Limits, RunLogs, ServerSettings, Source, Verified, valid_name
 from pbs.text import clean_line
 
 BUILT_IN = "built-in"
@@ -231,6 +231,8 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
         quota=fields.quota,
         read_budget=fields.read_budget,
         limits=Limits(fields.limits.upload, fields.limits.download),
+        admission=Verified(fields.admission),
+        reread_every=fields.reread_every,
         migrate=fields.migrate,
         schedule=fields.schedule,
         timezone=fields.timezone,

@@ -58,6 +58,7 @@ def receipt(row: Row[Any], source: str) -> Receipt:
         reason=row.reason,
         note=row.note,
         leaving=row.leaving,
+        tree=row.tree,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -34,7 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0003"
+HEAD = "0004"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -146,6 +147,8 @@ receipt = Table(
     # Why it is pinned; the run that is about to forget it.
     Column("note", Text),
     Column("leaving", String(120)),
+    # The root of its tree: a later snapshot of the same tree needs no second look at it.
+    Column("tree", String(64)),
     UniqueConstraint("repository", "reference"),
     Index("receipt_by_time", "repository", "time"),
 )
@@ -229,6 +232,50 @@ damage = Table(
     Column("blobs", Text, nullable=False),
     Column("ended", Moment),
     UniqueConstraint("repository", "pack"),
+)
+
+
+# What was admitted of a repository, file by file: everything else that lies there is not.
+manifest = Table(
+    "manifest",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("repository", String(64), ForeignKey("repository.id"), nullable=False, unique=True),
+    Column("config", String(64), nullable=False),
+    # Pack folders in which nothing was left to look at, with their modification times in nanoseconds.
+    Column("folders", Text, nullable=False),
+    # Why the next run must read every file again; how many were admitted since one did.
+    Column("reread", Text),
+    Column("since", Integer, nullable=False, default=0),
+    # The run of ours that changes admitted files just now.
+    Column("own", String(120)),
+)
+
+item = Table(
+    "object",
+    metadata,
+    Column("manifest", Integer, ForeignKey("manifest.seq"), primary_key=True),
+    Column("kind", String(9), primary_key=True),
+    Column("name", LargeBinary(32), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("verified", String(16), nullable=False),
+    Column("run", String(120), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("repository", String(64), ForeignKey("repository.id"), nullable=False),
+    Column("run", String(120), nullable=False),
+    Column("time", Moment, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Index("quarantine_by_repository", "repository", "seq"),
 )
 
 

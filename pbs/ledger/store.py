@@ -16,6 +16,7 @@ from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.custody import Custody
+from pbs.ledger.manifests import Manifests, Quarantine
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import (
     HEAD,
@@ -82,7 +83,8 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 
 class Ledger:
     """Sources, repositories, receipts, events; `queue` is the life of runs, `slots` how far schedules were dealt with,
-    `cancelling` who wants a run to stop, `access` who may ask, `upkeep` its own care.
+    `cancelling` who wants a run to stop, `access` who may ask, `manifests` what was admitted, file by file, `quarantine`
+    what was set aside, `upkeep` its own care.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -94,6 +96,8 @@ class Ledger:
         self.cancelling = Cancelling(engine)
         self.slots = Slots(engine)
         self.custody = Custody(engine)
+        self.manifests = Manifests(engine)
+        self.quarantine = Quarantine(engine)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -119,6 +123,7 @@ class Ledger:
             if purge:
                 uid = select(source.c.uid).where(source.c.name == name).scalar_subquery()
                 ids = select(repository.c.id).where(repository.c.source == uid).scalar_subquery()
+                self.manifests.forget(db, ids)
                 for table in (reading, damage, receipt):
                     db.execute(table.delete().where(table.c.repository == ids))
                 db.execute(repository.delete().where(repository.c.source == uid))

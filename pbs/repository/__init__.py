@@ -2,6 +2,7 @@
 
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import entry_at, listing
+from pbs.repository.inspection import Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
@@ -19,37 +20,51 @@ from pbs.repository.restic import (
     tool,
     version,
 )
-from pbs.repository.sealed import clear_junk
+from pbs.repository.sealed import junk
+from pbs.repository.survey import Survey, config_digest, everything, new_packs, size_of, steady, survey
+from pbs.repository.trees import Tree, UnsoundTree, sound
 from pbs.repository.views import View, view
 
 __all__ = [
     "DEVICES",
     "Entry",
     "Handle",
+    "Inspected",
+    "Inspector",
     "Inventory",
     "Kept",
+    "Survey",
+    "Tree",
+    "UnsoundTree",
     "View",
     "check",
-    "clear_junk",
     "clear_locks",
     "clear_uploads",
+    "config_digest",
     "create",
     "drop",
     "dump",
     "entry_at",
+    "everything",
     "explain",
     "fetch",
     "forget",
     "identity",
     "inventory",
+    "junk",
     "kept",
     "listing",
+    "new_packs",
     "open_key",
     "own_key",
     "packs",
     "require",
+    "size_of",
     "snapshot",
+    "sound",
+    "steady",
     "store",
+    "survey",
     "tool",
     "version",
     "view",

@@ -38,7 +38,7 @@ def inventory(path: Path) -> Inventory:
     """The names in the repository at `path`, without its packs; a repository that is missing has none."""
     strays: list[str] = []
     found = {folder: _names(path / folder, strays) for folder in ("index", "keys", "locks", "snapshots")}
-    for entry in _entries(path):
+    for entry in entries(path):
         folder = entry.name in FOLDERS and entry.is_dir(follow_symlinks=False)
         config = entry.name == "config" and entry.is_file(follow_symlinks=False)
         if not folder and not config:
@@ -56,10 +56,10 @@ def inventory(path: Path) -> Inventory:
 def packs(path: Path) -> dict[str, int]:
     """Each pack with its size in bytes; whatever else lies in the data folder is passed over."""
     found = {}
-    for folder in _entries(path / "data"):
+    for folder in entries(path / "data"):
         if PACK_FOLDER.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
-            for entry in _entries(Path(folder.path)):
-                if _named(entry) and entry.name.startswith(folder.name):
+            for entry in entries(Path(folder.path)):
+                if named_file(entry) and entry.name.startswith(folder.name):
                     found[entry.name] = entry.stat(follow_symlinks=False).st_size
     return found
 
@@ -67,10 +67,10 @@ def packs(path: Path) -> dict[str, int]:
 def clear_uploads(path: Path) -> int:
     """Remove torn uploads, and say how many. Only where no source can reach the repository."""
     folders = [path / folder for folder in ("index", "keys", "locks", "snapshots")]
-    folders += [Path(entry.path) for entry in _entries(path / "data") if entry.is_dir(follow_symlinks=False)]
+    folders += [Path(entry.path) for entry in entries(path / "data") if entry.is_dir(follow_symlinks=False)]
     removed = 0
     for folder in folders:
-        for entry in _entries(folder):
+        for entry in entries(folder):
             if TORN.fullmatch(entry.name):
                 with suppress(OSError):
                     removed += files.remove_file(Path(entry.path))
@@ -79,15 +79,16 @@ def clear_uploads(path: Path) -> int:
 
 def _names(folder: Path, strays: list[str]) -> frozenset[str]:
     found = set()
-    for entry in _entries(folder):
-        if _named(entry):
+    for entry in entries(folder):
+        if named_file(entry):
             found.add(entry.name)
         else:
             _stray(strays, f"{folder.name}/{entry.name}")
     return frozenset(found)
 
 
-def _named(entry: os.DirEntry[str]) -> bool:
+def named_file(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a plain file whose name a repository could have given it."""
     return SNAPSHOT_ID.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
 
 
@@ -96,9 +97,10 @@ def _stray(strays: list[str], name: str) -> None:
         strays.append(name.encode("utf-8", "backslashreplace").decode())
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder; nothing where there is none."""
     try:
-        with os.scandir(folder) as entries:
-            yield from entries
+        with os.scandir(folder) as found:
+            yield from found
     except (FileNotFoundError, NotADirectoryError):
         return

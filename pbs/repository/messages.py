@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pbs.model import Snapshot
+from pbs.model import SNAPSHOT_ID, Snapshot
 from pbs.text import clean_line
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
@@ -98,6 +98,7 @@ def snapshot(identity: str, values: dict[str, Any]) -> Snapshot:
     summary = values.get("summary")
     if not isinstance(summary, dict):
         summary = {}
+    tree_id = values.get("tree")
     return Snapshot(
         id=identity,
         claimed=moment(values.get("time")),
@@ -108,6 +109,7 @@ def snapshot(identity: str, values: dict[str, Any]) -> Snapshot:
         bytes=count(summary.get("total_bytes_processed")),
         added_bytes=count(summary.get("data_added")),
         stored_bytes=count(summary.get("data_added_packed")),
+        tree=tree_id if isinstance(tree_id, str) and SNAPSHOT_ID.fullmatch(tree_id) else None,
     )
 
 

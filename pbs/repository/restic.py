@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbs import files
+from pbs.bounds import Bounds
 from pbs.errors import (
     NotFound,
     PbsError,
@@ -55,7 +56,8 @@ class Handle:
         cache: Where restic may put temporary files; safe to delete.
         key: The id of our key, tried before all that a source may have put beside it.
         inherit: Lock descriptors that every child keeps open.
-        memory: Bytes of address space of a child; None = no limit.
+        bounds: What a child may use.
+        threads: How many processors a child may use; None = all.
     """
 
     path: Path
@@ -63,7 +65,8 @@ class Handle:
     cache: Path
     key: str | None = None
     inherit: tuple[int, ...] = ()
-    memory: int | None = field(default_factory=memory_limit)
+    bounds: Bounds = field(default_factory=lambda: Bounds(memory_limit()))
+    threads: int | None = None
 
     def program(self, *, writing: bool = False) -> Program:
         """Restic on this repository; only `writing` takes restic's own lock.
@@ -81,7 +84,9 @@ class Handle:
                        "RESTIC_PROGRESS_FPS": "2"}  # fmt: skip
         if self.key is not None:
             environment["RESTIC_KEY_HINT"] = self.key
-        return Program(tuple(arguments), environment, self.password, self.inherit, self.memory, explain)
+        if self.threads is not None:
+            environment["GOMAXPROCS"] = str(self.threads)
+        return Program(tuple(arguments), environment, self.password, self.inherit, self.bounds, explain)
 
 
 def tool() -> Path:

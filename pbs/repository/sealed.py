@@ -10,47 +10,29 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from pbs import files
 from pbs.errors import PbsError
-from pbs.repository.contents import inventory
 from pbs.repository.keyfile import BLOCK, open_key, tag_key
 from pbs.repository.restic import Handle
 
 CHUNK = 1 << 20
 
 
-def clear_junk(handle: Handle, since: float) -> int:
-    """Remove what was uploaded after `since` (seconds of the epoch) and is not sealed; says how many files.
-
-    Only while no source can reach the repository. A file whose bytes changed on our disk (its name is its hash) stays
-    where it is: that is damage, which other means must find and repair.
-    """
+def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
+    """Which of these files of index/ or snapshots/ are not sealed with the repository's key, so that no restic made them."""
     keys = _mac_keys(handle)
-    if keys is None:
-        return 0
-    removed = 0
-    for path in _uploaded(handle.path, since):
+    found = set()
+    for name in names if keys is not None else ():
         with suppress(OSError):
-            if _is_junk(path, keys):
-                removed += files.remove_file(path)
-    return removed
-
-
-def _uploaded(repository: Path, since: float) -> Iterator[Path]:
-    have = inventory(repository)
-    for folder, names in (("index", have.index), ("snapshots", have.snapshots)):
-        for name in names:
-            path = repository / folder / name
-            with suppress(OSError):
-                if path.lstat().st_mtime >= since:
-                    yield path
+            if _is_junk(handle.path / kind / name, keys or b""):
+                found.add(name)
+    return frozenset(found)
 
 
 def _mac_keys(handle: Handle) -> bytes | None:

@@ -30,7 +30,13 @@ class View:
 
 
 @contextmanager
-def view(repository: Path, work: Path, snapshots: Collection[str], key: str | None) -> Iterator[View]:
+def view(
+    repository: Path,
+    work: Path,
+    snapshots: Collection[str],
+    key: str | None,
+    index: Collection[str] | None = None,
+) -> Iterator[View]:
     """A view of these snapshots, for the length of a block; left-overs of killed holders are removed.
 
     Args:
@@ -38,6 +44,7 @@ def view(repository: Path, work: Path, snapshots: Collection[str], key: str | No
         work: A folder of ours on the same file system, outside the repository.
         snapshots: The whole ids of the snapshots that it shall hold.
         key: The id of our key; None = all keys.
+        index: The index files that were admitted, which name admitted packs alone; None = all.
 
     Raises:
         RepositoryMissing: there is no repository.
@@ -54,7 +61,13 @@ def view(repository: Path, work: Path, snapshots: Collection[str], key: str | No
         raise NotFound(f"the repository does not hold the snapshot {missing[0][:8]}", "see `pbs snapshots`")
     if key is not None and key not in have.keys:
         raise NotFound(f"the repository does not hold our key {key[:8]}", "see `pbs doctor`")
-    wanted = {"snapshots": snapshots, "keys": have.keys if key is None else {key}, "index": have.index}
+    listed = have.index if index is None else frozenset(index)
+    if not listed <= have.index:
+        raise RepositoryMissing(
+            f"{len(listed - have.index)} index file(s) that were admitted are gone from {repository}",
+            "put them back from a copy of the repository, or see `pbs doctor`",
+        )
+    wanted = {"snapshots": snapshots, "keys": have.keys if key is None else {key}, "index": listed}
     with ExitStack() as stack:
         try:
             made = stack.enter_context(_filled(repository, work, PREFIX, wanted, files.hard_link))

@@ -5,9 +5,8 @@ It only ever reads the legacy tree. Its history stays where it is.
 
 from __future__ import annotations
 
-from pbs.model import Ending, Kind, Outcome, Receipt, ReceiptState
-from pbs.runs import admission
-from pbs.runs.evidence import admitted_facts
+from pbs.errors import AdmissionRefused
+from pbs.model import Ending, Kind, Outcome, ReceiptState
 from pbs.runs.work import Work
 
 
@@ -43,30 +42,18 @@ async def migrate(work: Work) -> Ending:
         return Ending(Outcome.OK, needless)
     work.stages.enter("repository")
     await work.repository.verify()
-    # A killed import may have left a whole snapshot without a receipt: it is made anew, from the same packs.
-    await admission.sweep(work)
+    # A killed import may have left packs and even a whole snapshot: the packs are used again, the snapshot is made anew.
+    before = await work.desk.ready()
+    for remark in (*before.incidents, *before.remarks):
+        work.report.remark(remark)
     work.stages.enter("import")
     snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
-    work.repository.clear_locks()
-    snapshot = await work.repository.snapshot(snapshot_id)
-    receipt = Receipt(
-        id=snapshot.id,
-        source=work.source.name,
-        run=work.run.id,
-        received=work.clock.now(),
-        # What we imported ourselves is dated by the increment: the tree was on our own disk.
-        time=moment,
-        claimed=snapshot.claimed,
-        state=ReceiptState.LEGACY,
-        outcome=Outcome.OK,
-        paths=snapshot.paths,
-        files=snapshot.files,
-        bytes=snapshot.bytes,
-        added_bytes=snapshot.added_bytes,
-        root=work.legacy.root(),
-    )
-    work.records.add_receipt(receipt)
-    work.journal.write("admitted", **admitted_facts(receipt))
+    work.stages.enter("admission")
+    # What we wrote ourselves is read as well: it proves the disk, and one rule for everything is the one that holds.
+    verdict = await work.desk.close(snapshot_id, Outcome.OK, work.legacy.root(), moment)
+    snapshot = verdict.snapshot
+    if snapshot is None:
+        raise verdict.refusal or AdmissionRefused("the import left no snapshot", "try again")
     return Ending(
         Outcome.PARTIAL if work.report.unreadable else Outcome.OK,
         f"the newest state of the rdiff-backup tree, of {moment:%Y-%m-%d %H:%M:%S} UTC, was imported; "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from pbs import retention
+from pbs.errors import PbsError
 from pbs.model import Kind, Outcome, Receipt, RootMeta, Run, Snapshot
 
 Event = dict[str, Any]
@@ -30,11 +32,6 @@ class Inventory(Protocol):
         """Ids of snapshots."""
         ...
 
-    @property
-    def keys(self) -> frozenset[str]:
-        """Ids of keys."""
-        ...
-
 
 class Repository(Protocol):
     """The repository of one source, seen from inside."""
@@ -52,20 +49,8 @@ class Repository(Protocol):
         """What lies there now."""
         ...
 
-    async def snapshot(self, snapshot_id: str) -> Snapshot:
-        """What the repository says of one snapshot."""
-        ...
-
     def clear_locks(self) -> int:
-        """Remove the locks that a source left; only while nobody but us can reach the repository."""
-        ...
-
-    def clear_uploads(self) -> int:
-        """Remove the torn uploads that a killed endpoint left; only while no source can reach the repository."""
-        ...
-
-    async def clear_junk(self, since: datetime | None) -> int:
-        """Remove what a source uploaded since then that restic never made; only while none can reach the repository."""
+        """Remove the locks that were left there; only while nobody but us can reach the repository."""
         ...
 
     async def forget(self, snapshots: Sequence[str]) -> None:
@@ -78,6 +63,50 @@ class Repository(Protocol):
 
     def free_bytes(self) -> int:
         """Free space of its file system."""
+        ...
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of what arrived.
+
+    Attributes:
+        snapshot: The snapshot that the run was to make, where it was admitted.
+        refusal: Why it was not.
+        incidents: What arrived that no honest source sends, some words for each kind.
+        remarks: What else a person should read.
+    """
+
+    snapshot: Snapshot | None = None
+    refusal: PbsError | None = None
+    incidents: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+class Desk(Protocol):
+    """Who decides what counts of what arrived in the repository."""
+
+    @property
+    def reread(self) -> str | None:
+        """Why this run must read every file of the source again; None where changed ones will do."""
+        ...
+
+    async def ready(self) -> Verdict:
+        """Deal with what an earlier run left, before anything new can arrive."""
+        ...
+
+    def watching(self) -> AbstractAsyncContextManager[None]:
+        """Inspect what arrives while a block goes on."""
+        ...
+
+    async def close(
+        self, promised: str | None, outcome: Outcome, root: RootMeta | None, imported: datetime | None = None
+    ) -> Verdict:
+        """Inspect what arrived, and admit the promised snapshot; `imported`: when what we imported ourselves was made."""
+        ...
+
+    def clear(self) -> None:
+        """Remove locks and torn uploads; only while no source can reach the repository."""
         ...
 
 
@@ -200,18 +229,10 @@ class Records(Protocol):
         """The admitted and imported ones, oldest first."""
         ...
 
-    def add_receipt(self, value: Receipt) -> None:
-        """Record a snapshot as received."""
-        ...
-
     def note(
         self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
     ) -> None:
         """Write down that something happened."""
-        ...
-
-    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
-        """What was written down under this name."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from pbs.errors import (
@@ -21,8 +22,8 @@ from pbs.errors import (
     TunnelBroken,
 )
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
-from pbs.runs import admission, retaining
-from pbs.runs.ports import Counter, Event, Talk
+from pbs.runs import retaining
+from pbs.runs.ports import Counter, Event, Talk, Verdict
 from pbs.runs.progress import whole_number
 from pbs.runs.report import Report
 from pbs.runs.work import Work
@@ -51,12 +52,14 @@ async def pull(work: Work) -> Ending:
     work.stages.enter("repository")
     await work.repository.verify()
     retaining.settle(work)
-    for remark in await admission.sweep(work):
+    before = await work.desk.ready()
+    for remark in (*before.remarks, *_left(before)):
         work.report.remark(remark)
     work.stages.enter("endpoint")
     try:
         await work.endpoint.open()
-        end = await _transfer(work)
+        async with work.desk.watching():
+            end = await _transfer(work)
     except BaseException:
         await _shut_after_failure(work)
         raise
@@ -74,7 +77,14 @@ async def _shut_after_failure(work: Work) -> None:
     except PbsError as error:
         work.journal.write("log", text=error.message)
     else:
-        await admission.clear(work)
+        work.desk.clear()
+
+
+def _left(before: Verdict) -> list[str]:
+    """What an earlier run left that no honest source sends; it says nothing of this run."""
+    if not before.incidents:
+        return []
+    return [f"an earlier run left {', '.join(before.incidents)}: set aside, see `pbs quarantine list`"]
 
 
 def _total(work: Work) -> Receipt | None:
@@ -176,7 +186,7 @@ def _facts(hello: Event) -> Event:
 
 async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Event:
     request = backup_request(work, listen)
-    work.stages.enter("backup", parent=request["parent"])
+    work.stages.enter("backup", parent=request["parent"], reread=work.desk.reread)
     await talk.ask(request)
     reached, since = _reached(work, counter), work.clock.monotonic()
     async for event in talk.events():
@@ -241,7 +251,8 @@ def backup_request(work: Work, listen: str) -> Event:
         "source": work.source.name,
         "tags": [f"source={work.source.name}", f"run={work.run.id}"],
         "parent": parent.id if parent else None,
-        "force": False,
+        # A parent that lies about a file's content is believed by every run after it, until one reads all anew.
+        "force": work.desk.reread is not None,
         "scan": parent is None or parent.bytes is None,
         # An import has other inode numbers and change times than the source: only sizes and times are compared.
         "ignore": ["inode", "ctime"] if parent and parent.state is ReceiptState.LEGACY else [],
@@ -271,25 +282,45 @@ def _end_error(end: Event, status: int | None, name: str) -> PbsError:
 
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
-    await admission.clear(work)
     outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(Report.words(end.get("outcome")))
+    unreadable = max(whole_number(end.get("unreadable")) or 0, work.report.unreadable)
+    if outcome is Outcome.OK and unreadable:
+        outcome = Outcome.PARTIAL
     promised = end.get("snapshot") if outcome is not None else None
-    snapshot, remarks = await admission.admit(
-        work,
+    verdict = await work.desk.close(
         promised if isinstance(promised, str) else None,
         outcome or Outcome.FAILED,
         root_meta(end.get("root")),
     )
-    for remark in remarks:
+    for remark in verdict.remarks:
         work.report.remark(remark)
+    failure = verdict.refusal
     if outcome is None:
-        raise _failure(work, end)
-    if snapshot is None:
-        raise AgentRefused("the agent claims success but names no snapshot", "look at that machine")
-    unreadable = whole_number(end.get("unreadable")) or 0
-    if outcome is Outcome.OK and (unreadable or work.report.unreadable):
-        outcome = Outcome.PARTIAL
-    return _ending(work.report, snapshot, outcome, max(unreadable, work.report.unreadable))
+        failure = failure or _failure(work, end)
+    elif verdict.snapshot is None:
+        failure = failure or AgentRefused(
+            "the agent claims success but names no snapshot", "look at that machine"
+        )
+    if verdict.incidents:
+        return _incident(work, verdict, failure)
+    if failure is not None or verdict.snapshot is None or outcome is None:
+        raise failure or AgentRefused("no snapshot was made", "look at that machine")
+    return _ending(work.report, verdict.snapshot, outcome, unreadable)
+
+
+def _incident(work: Work, verdict: Verdict, failure: PbsError | None) -> Ending:
+    """Something arrived that no honest source sends: refused, whatever else is true of the run.
+
+    A sound snapshot is admitted all the same: it may be the last one before somebody turns that machine off.
+    """
+    what = f"{', '.join(verdict.incidents)} arrived and were set aside"
+    hint = "look at that machine: somebody else may hold it; `pbs quarantine list` shows what came"
+    if verdict.snapshot is None:
+        reason = f"; {failure.message}" if failure is not None else ""
+        return Ending(Outcome.REFUSED, what + reason, hint)
+    ending = _ending(work.report, verdict.snapshot, Outcome.OK, 0)
+    said = "; ".join([what, f"the run's own snapshot {verdict.snapshot.id[:8]} is sound and was admitted"])
+    return replace(ending, outcome=Outcome.REFUSED, message=said, hint=hint)
 
 
 def _failure(work: Work, end: Event) -> PbsError:

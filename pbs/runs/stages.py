@@ -36,6 +36,14 @@ STAGES = {
     "shut": Stage("shutting the endpoint", 120.0),
     "admission": Stage("admitting what arrived"),
     "retention": Stage("applying the rules for keeping"),
+    # Steps of admission, before the endpoint opens and after it was shut; the run's own bound is theirs.
+    "inventory": Stage("comparing the repository with what was admitted"),
+    "packs": Stage("reading what arrived"),
+    "aside": Stage("setting aside what is not admitted"),
+    "snapshot": Stage("looking through the snapshot"),
+    "receipt": Stage("writing the receipt"),
+    "take-over": Stage("looking through snapshots of an earlier version"),
+    "settle": Stage("taking up our own work on the repository"),
 }
 
 

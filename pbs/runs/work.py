@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pbs.clock import Clock
 from pbs.model import Run, Source
 from pbs.runs.halt import Halt
-from pbs.runs.ports import Endpoint, Journal, Legacy, Line, Records, Repository
+from pbs.runs.ports import Desk, Endpoint, Journal, Legacy, Line, Records, Repository
 from pbs.runs.report import Report
 from pbs.runs.stages import Stages
 
@@ -29,6 +29,7 @@ class Work:
     report: Report
     records: Records
     repository: Repository
+    desk: Desk
     endpoint: Endpoint
     legacy: Legacy
     connect: Callable[[], AbstractAsyncContextManager[Line]]

@@ -15,7 +15,7 @@ from pbs.errors import NotFound
 from pbs.journal import part_of_log
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, content, events, keeping, mounts, notify, shapes
+from pbs.web import audit, cancelling, content, events, keeping, mounts, notify, quarantine, shapes
 from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
@@ -216,5 +216,5 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
     openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
-    reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS,
+    reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
 )  # fmt: skip

@@ -12,6 +12,7 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from aiohttp import web
 from pydantic import Field
 
 from pbs.errors import NotFound, PbsError, TooMany
-from pbs.lookup import Found, opened
+from pbs.lookup import Found, opened, viewed
 from pbs.repository import Entry, dump, entry_at, listing
 from pbs.text import clean_line
 from pbs.views import entry_view, receipt_view
@@ -157,8 +158,11 @@ async def _open(request: web.Request, asked: OneSnapshot) -> AsyncIterator[Found
             f"{AT_A_TIME} others are looking into snapshots just now", "try again in a minute"
         ) from error
     try:
-        with opened(face.home, asked.name, asked.snapshot, face.ledger) as found:
-            yield found
+        with (
+            opened(face.home, asked.name, asked.snapshot, face.ledger) as found,
+            viewed(face.home, found, [found.receipt.id]) as handle,
+        ):
+            yield replace(found, handle=handle)
     finally:
         slots.release()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from pbs.model import Cause, Kind, Outcome, ReceiptState, RunState, Verified
+from pbs.model import Cause, Kind, Outcome, QuarantineState, ReceiptState, RunState, Verified
 
 Bytes = Annotated[int, Field(ge=0)]
 SnapshotId = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -121,6 +121,26 @@ class Plan(BaseModel):
     doubt: str | None
     goes: int
     snapshots: list[Planned]
+
+
+class Quarantined(BaseModel):
+    """One thing that arrived and was not admitted."""
+
+    number: int
+    source: str
+    run: str
+    time: datetime
+    kind: str
+    name: str
+    bytes: Bytes
+    reason: str
+    state: QuarantineState
+
+
+class Quarantine(BaseModel):
+    """What was set aside, oldest first."""
+
+    quarantine: list[Quarantined]
 
 
 class Source(BaseModel):

@@ -20,10 +20,11 @@ ROOMS: dict[str, set[str]] = {
     "clock": set(),
     "files": GROUND,
     "home": GROUND | {"files"},
-    "process": GROUND,
+    "bounds": set(),
+    "process": GROUND | {"bounds"},
     "guard": set(),
     "render": set(),
-    "program": GROUND | {"process"},
+    "program": GROUND | {"bounds", "process"},
     "background": {"errors"},
     "scratch": GROUND | {"files"},
     "wake": set(),
@@ -35,7 +36,8 @@ ROOMS: dict[str, set[str]] = {
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
     "ledger": GROUND | {"clock", "files"},
-    "repository": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
+    "repository": GROUND | {"bounds", "clock", "files", "process", "program", "scratch", "text", "threads"},
+    "admission": GROUND | {"clock", "files", "journal", "ledger", "repository", "runs", "threads"},
     "endpoint": GROUND | {"clock", "files", "home", "process", "render", "text", "threads"},
     "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
@@ -44,11 +46,13 @@ ROOMS: dict[str, set[str]] = {
     "runs": GROUND | {"clock", "retention", "text"},
     "schedule": GROUND | {"text"},
     "web": GROUND
+    | {"admission"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
     | {"config", "retention", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
+        "admission",
         "clock",
         "endpoint",
         "files",

@@ -25,6 +25,7 @@ from shared import (
     here,
     home_in_service,
     host_key,
+    http,
     items,
     snapshots,
     state,
@@ -153,7 +154,7 @@ def test_of_two_snapshots_only_the_named_one_counts(home: Pbs, name: str, source
         "def job():\n    greet()\n    wish = request()\n    one = backup(wish)\n    backup(wish)\n    end(snapshot=one)",
         past(home, name),
     )
-    run = ends(home, name, "ok", 0, "1 snapshot(s) arrived that the run did not name")
+    run = ends(home, name, "refused", 4, "1 snapshot(s) that the run did not name", "was admitted")
     assert [run["snapshot"]] == ids(home, name, "admitted")
     (extra,) = ids(home, name, "quarantined")
     code, _, told = here(home, "restore", name, extra, "--to", "/nonexistent/x")
@@ -180,7 +181,7 @@ def job():
     note("planted", planted)
     end(snapshot=honest)
 """, past(home, name))  # fmt: skip
-    run = ends(home, name, "ok", 0, "did not name")
+    run = ends(home, name, "refused", 4, "did not name")
     planted = noted(source, "planted")
     assert [planted] == ids(home, name, "quarantined")
     assert "planted" not in here(home, "ls", name)[1]
@@ -203,7 +204,7 @@ def job():
 def test_a_planted_key_is_told_once_and_never_used(
     home: Pbs, name: str, source: SourceHost, folder: Path
 ) -> None:
-    """T12: keys that the source adds, real ones and junk, change nothing for us; they are told once."""
+    """T12: keys that the source adds, real ones and junk, are set aside and change nothing for us; they are told once."""
     lie(source, r"""
 def job():
     greet()
@@ -217,8 +218,21 @@ def job():
     note("added", [code, err, junk])
     end(snapshot=snapshot)
 """, past(home, name))  # fmt: skip
-    run = ends(home, name, "ok", 0, "6 repository key(s) arrived that nobody asked for")
+    run = ends(home, name, "refused", 4, "6 repository key(s) that nobody asked for", "was admitted")
     assert 0 == noted(source, "added")[0], noted(source, "added")
+    listed = json.loads(here(home, "quarantine", "list", name, "--json")[1])["quarantine"]
+    assert 6 == len(listed)
+    number = str(listed[0]["number"])
+    shown = json.loads(here(home, "quarantine", "show", number, "--json")[1])
+    assert Path(shown["path"]).is_file()
+    assert json.loads(get(home, f"/api/v1/quarantine/{number}"))["reason"] == shown["reason"]
+    assert 0 == here(home, "quarantine", "discard", number)[0]
+    assert not Path(shown["path"]).exists()
+    assert 200 == http(home, "POST", f"/api/v1/quarantine/{listed[1]['number']}/discard")[0]
+    assert 4 == len(json.loads(get(home, f"/api/v1/quarantine?source={name}"))["quarantine"])
+    assert 0 == here(home, "quarantine", "discard", "--source", name)[0]
+    assert "nothing is set aside" in here(home, "quarantine", "list", name)[2]
+    assert not (home.home / f"srv/backup/pbs/{name}.quarantine" / run["id"]).exists()
     repent(source)
     (source.data / "new").write_text("after the keys")
     assert "key(s)" not in ends(home, name, "ok", 0)["message"]
@@ -253,7 +267,7 @@ def job():
 def test_junk_beside_snapshots_and_index_stops_nothing(
     home: Pbs, name: str, source: SourceHost, folder: Path
 ) -> None:
-    """T8, T9: files that no restic made are removed and told; every snapshot restores, and the next run is ok."""
+    """T8, T9: files that no restic made are set aside and told; every snapshot restores, and the next run is ok."""
     first = ends(home, name, "ok", 0)["snapshot"]
     before = fingerprint(home.repository(name))
     lie(source, """
@@ -266,7 +280,14 @@ def job():
             put(wish, kind, data)
     end(snapshot=snapshot)
 """, past(home, name))  # fmt: skip
-    ends(home, name, "ok", 0, "12 file(s) of the repository that no restic made were uploaded")
+    ends(
+        home,
+        name,
+        "refused",
+        4,
+        "6 index file(s) that no restic made",
+        "6 snapshot(s) that the run did not name",
+    )
     assert before.items() <= fingerprint(home.repository(name)).items()
     restored(home, name, source, folder / "one", first)
     lie(
@@ -276,9 +297,9 @@ def job():
     ends(home, name, "failed", 1)
     repent(source)
     (source.data / "new").write_text("after the junk")
-    assert "no restic made" not in ends(home, name, "ok", 0)["message"]
+    ends(home, name, "ok", 0, "an earlier run left 1 index file(s) that no restic made")
     restored(home, name, source, folder / "two")
-    assert not ids(home, name, "quarantined")
+    assert "no restic made" not in ends(home, name, "ok", 0)["message"]
 
 
 def test_a_run_that_is_cut_short_leaves_nothing_behind_that_counts(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pbs.clock import SystemClock
-from pbs.errors import AgentRefused, EndpointError, ResticError, Unreachable
+from pbs.errors import AdmissionRefused, AgentRefused, EndpointError, ResticError, Unreachable
 from pbs.model import (
     Address,
     Cause,
@@ -34,8 +34,8 @@ from pbs.model import (
     Snapshot,
     Source,
 )
-from pbs.runs.admission import MOST_RECORDED, Arrival, fits, judge
 from pbs.runs.lifecycle import conduct, imports_first
+from pbs.runs.ports import Verdict
 from pbs.runs.pull import backup_request, root_meta, socket_path
 from pbs.runs.report import MOST_CHARACTERS_KEPT, MOST_WARNINGS_LOGGED, Report
 from pbs.runs.stages import Stages
@@ -56,9 +56,10 @@ class Tools:
     """Every tool of a run at once, in memory, with what happened written down in order."""
 
     found: dict[str, Snapshot] = field(default_factory=dict)
-    keys: frozenset[str] = frozenset({"k"})
     receipt_list: list[Receipt] = field(default_factory=list)
-    notes: list[dict[str, object]] = field(default_factory=list)
+    before: Verdict = field(default_factory=Verdict)
+    incidents: tuple[str, ...] = ()
+    reread: str | None = None
     steps: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     hello: dict[str, Any] = field(default_factory=lambda: dict(HELLO))
@@ -86,26 +87,15 @@ class Tools:
     def write(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def receipts(self, name: str) -> list[Receipt]:
-        return list(self.receipt_list)
-
     def usable(self, name: str) -> list[Receipt]:
         return [
             each for each in self.receipt_list if each.state in (ReceiptState.ADMITTED, ReceiptState.LEGACY)
         ]
 
-    def add_receipt(self, value: Receipt) -> None:
-        self._step("receipt")
-        self.receipt_list.append(value)
-
     def note(
         self, now: datetime, name: str, detail: dict[str, object], *, about: str, by: str | None = None
     ) -> None:
-        self.notes.append(detail)
         self.written[name] = SimpleNamespace(run=by, detail=detail)
-
-    def noted(self, name: str, *, about: str) -> list[dict[str, object]]:
-        return self.notes
 
     @property
     def custody(self) -> Any:
@@ -140,26 +130,47 @@ class Tools:
         self._step("alone")
         yield not self.in_use
 
-    async def verify(self) -> None:
-        self._step("verify")
+    def receipts(self, name: str) -> list[Receipt]:
+        return list(self.receipt_list)
 
     def inventory(self) -> Any:
-        return SimpleNamespace(snapshots=frozenset(self.found), keys=self.keys)
-
-    async def snapshot(self, snapshot_id: str) -> Snapshot:
-        return self.found[snapshot_id]
+        return SimpleNamespace(snapshots=frozenset(self.found))
 
     def clear_locks(self) -> int:
         self._step("locks")
         return 0
 
-    def clear_uploads(self) -> int:
-        self._step("uploads")
-        return 0
+    async def verify(self) -> None:
+        self._step("verify")
 
-    async def clear_junk(self, since: datetime | None) -> int:
-        self._step("junk")
-        return 0
+    def clear(self) -> None:
+        self._step("locks")
+
+    async def ready(self) -> Verdict:
+        self._step("ready")
+        return self.before
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        self._step("watching")
+        yield
+
+    async def close(
+        self, promised: str | None, outcome: Outcome, root: RootMeta | None, imported: datetime | None = None
+    ) -> Verdict:
+        self.clear()
+        self._step("receipt")
+        verdict = Verdict(incidents=list(self.incidents))
+        if promised in self.found:
+            state = ReceiptState.LEGACY if imported else ReceiptState.ADMITTED
+            time = imported or datetime.now(UTC)
+            verdict.snapshot = self.found[promised]
+            self.receipt_list.append(
+                Receipt(promised, "web", RUN.id, NOW, time, NOW, state, outcome, root=root)
+            )
+        elif promised is not None:
+            verdict.refusal = AdmissionRefused("it did not arrive", "look at that machine")
+        return verdict
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         return self.last_import
@@ -235,7 +246,7 @@ def work(tools: Tools, run: Run = RUN, **source: Any) -> Work:
     return Work(
         run=run, source=Source("web", address, **source), clock=SystemClock(), journal=tools, report=Report(tools, None, SystemClock()),
         stages=Stages(tools, source.get("timeout", 100.0)),
-        records=tools, repository=tools, endpoint=tools, legacy=tools, connect=tools.connect,
+        records=tools, repository=tools, desk=tools, endpoint=tools, legacy=tools, connect=tools.connect,
         alone=tools.alone,
     )  # fmt: skip
 
@@ -267,16 +278,38 @@ def test_whatever_fails_the_run_has_an_outcome_and_the_door_is_shut(step: str, e
     assert tools.events[-1]["event"] == "ended"
 
 
-def test_a_snapshot_that_the_run_did_not_name_is_never_admitted() -> None:
-    """What else arrived is recorded once, reported, and no part of any answer."""
-    tools = Tools(arrives={ID: GOOD, OTHER: replace(GOOD, id=OTHER)}, keys=frozenset({"k", "evil"}))
+def test_what_no_honest_source_sends_makes_a_run_refused() -> None:
+    """Invariant 9: the sound snapshot is admitted, and the run says what came beside it and what to do."""
+    tools = Tools(incidents=("1 repository key(s) that nobody asked for",))
+    ending = played(tools)
+    assert (ending.outcome, ending.snapshot) == (Outcome.REFUSED, ID)
+    assert "key(s)" in ending.message
+    assert "was admitted" in ending.message
+    assert ending.hint
+    assert [each.id for each in tools.usable("web")] == [ID]
+    failed = played(
+        replace(tools, end=dict(FINE, outcome="failed", exit=1, snapshot=None, message="broken pipe"))
+    )
+    assert (failed.outcome, failed.snapshot) == (Outcome.REFUSED, None)
+    assert "broken pipe" in failed.message
+
+
+def test_what_an_earlier_run_left_is_told_and_no_fault_of_this_one() -> None:
+    """A run that finds something set aside from before it says so, and is judged by its own arrivals alone."""
+    tools = Tools(before=Verdict(incidents=["2 pack(s) that do not hold what they say"], remarks=["more"]))
     ending = played(tools)
     assert ending.outcome is Outcome.OK
-    assert "did not name" in ending.message
-    assert "key" in ending.message
-    assert [each.id for each in tools.usable("web")] == [ID]
-    assert played(replace(tools, arrives={}, end=dict(FINE, snapshot=ID))).outcome is Outcome.REFUSED
-    assert len(tools.receipt_list) == 2
+    assert "an earlier run left 2 pack(s)" in ending.message
+    assert "more" in ending.message
+
+
+def test_every_file_is_read_again_when_admission_says_so() -> None:
+    """T4: the request then says `force`, and the log why."""
+    assert backup_request(work(Tools(reread="after X")), "/x")["force"] is True
+    assert backup_request(work(Tools()), "/x")["force"] is False
+    tools = Tools(reread="every 100 runs")
+    played(tools)
+    assert {"every 100 runs"} == {each["reread"] for each in tools.events if each.get("stage") == "backup"}
 
 
 @pytest.mark.parametrize(
@@ -299,30 +332,6 @@ def test_the_end_decides_only_together_with_what_arrived(end: dict[str, Any], ou
     assert outcome is played(Tools(end=end)).outcome
 
 
-def test_a_clock_that_was_set_back_makes_no_older_snapshot_the_newest() -> None:
-    """A receipt's time never lies before one that is there; when it was received is told as our clock said it."""
-    now = datetime.now(UTC)
-    late = Receipt(
-        OTHER, "web", "old", now, now + timedelta(days=900), None, ReceiptState.ADMITTED, Outcome.OK
-    )
-    tools = Tools(receipt_list=[late])
-    assert played(tools).outcome is Outcome.OK
-    last = tools.receipt_list[-1]
-    assert (last.id, last.time > late.time, last.received < late.time) == (ID, True, True)
-
-
-def test_a_flood_of_snapshots_and_keys_is_counted_and_not_written_down_one_by_one() -> None:
-    """A source that uploads thousands of them keeps no worker busy, and the remark tells how many came."""
-    many = {f"{number:064x}": replace(GOOD, id=f"{number:064x}") for number in range(3000)}
-    tools = Tools(arrives={ID: GOOD, **many}, keys=frozenset({"k", *many}))
-    ending = played(tools)
-    assert ending.outcome is Outcome.OK
-    assert "3000 snapshot(s)" in ending.message
-    assert "3000 repository key(s)" in ending.message
-    assert MOST_RECORDED + 1 == len(tools.receipt_list)
-    assert len(tools.notes) <= 2 * MOST_RECORDED
-
-
 def test_a_summary_holds_restics_counts_and_no_names_of_the_source() -> None:
     """A field that would stand for a line's time, or that the log cannot take, never reaches the log."""
     summary = {"event": "summary", "time": 5, "self": 1, "data_added": 7}
@@ -343,14 +352,6 @@ def test_the_output_of_a_run_is_bounded() -> None:
     output = played(tools).output or ""
     assert len(output) < 2 * MOST_CHARACTERS_KEPT
     assert "more that could not be read" in output
-
-
-def test_a_snapshot_of_another_run_is_refused() -> None:
-    """A snapshot with another host or run tag is quarantined although the agent names it."""
-    for wrong in (replace(GOOD, host="db"), replace(GOOD, tags=("source=web", "run=x"))):
-        tools = Tools(arrives={ID: wrong})
-        assert played(tools).outcome is Outcome.REFUSED
-        assert tools.usable("web") == []
 
 
 def test_the_parent_is_ours_and_an_import_is_compared_by_size_and_time() -> None:
@@ -439,29 +440,6 @@ def test_a_run_that_takes_too_long_fails_with_its_deadline() -> None:
     ending = asyncio.run(conduct(replace(work(tools, timeout=0.01), connect=never)))
     assert "took longer" in ending.message
     assert "shut" in tools.steps
-
-
-@quick
-@given(
-    st.frozensets(st.sampled_from("abcdef")),
-    st.frozensets(st.sampled_from("abcdef")),
-    st.sampled_from(["a", "z", None]),
-)
-def test_judging_loses_nothing(have: frozenset[str], known: frozenset[str], promised: str | None) -> None:
-    """Every new snapshot is either the promised one or unexpected; what is known is neither."""
-    inventory = SimpleNamespace(snapshots=have, keys=frozenset())
-    arrival: Arrival = judge(inventory, known, frozenset(), promised)
-    named = {arrival.named} - {None}
-    assert named | set(arrival.unexpected) == have - known
-    assert not named & set(arrival.unexpected)
-    assert (arrival.missing is None) == (promised is None or promised in have - known)
-
-
-def test_a_snapshot_fits_only_its_own_source_and_run() -> None:
-    """Host and both tags must be there."""
-    assert fits(GOOD, "web", RUN.id) is None
-    assert fits(GOOD, "web", "other")
-    assert fits(GOOD, "db", RUN.id)
 
 
 anything = st.recursive(

@@ -1,0 +1,250 @@
+"""Read what arrived before anything relies on it: packs, blob by blob, in a view that holds nothing else.
+
+The index that their source uploaded is never looked at: ours is made from the packs' own headers, and put into the
+repository. It counts only once the manifest holds it, so a death at any point leaves a file that nobody reads and the
+next admission removes. Every restic here has bounds, and one that exceeds them speaks against what it was reading.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from pbs import files
+from pbs.bounds import Bounds
+from pbs.errors import ResticError, ToolTimeout
+from pbs.model import SNAPSHOT_ID
+from pbs.repository import messages
+from pbs.repository.contents import entries, named_file
+from pbs.repository.restic import Handle
+from pbs.scratch import scratch
+from pbs.threads import in_thread
+
+PREFIX = "inspect-"
+LEAST_MEMORY = 2 << 30
+# An honest pack of one huge folder needs this many times its size.
+MEMORY_PER_BYTE = 16
+CPU_SECONDS, CPU_BYTES = 60, 2 << 20
+WALL_SECONDS, WALL_BYTES = 600, 1 << 20
+MOST_THREADS = 4
+# How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
+BROKE = frozenset({2, -6, -9, -24})
+PACK_OF_INDEX = re.compile(rb'"id":"([0-9a-f]{64})","blobs"')
+LONGEST_MATCH = 90
+MOST_FAILURES = 24
+UNREADABLE = "it is no pack that our key opens"
+DAMAGED = "what it holds is not what it says it holds"
+GREEDY = "reading it took more memory or time than it may"
+UNREAD = "it was not read: too much of what came with it could not be"
+
+
+class Exceeded(ResticError):
+    """Reading needed more than it may have."""
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What became of the packs: those that hold what they say, why the others are none, and our index of the former."""
+
+    good: dict[str, int] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    index: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspector:
+    """How a repository's arrivals are read.
+
+    Attributes:
+        handle: The repository.
+        work: A folder of ours on the same file system.
+        full: Whether each blob is read; else the headers alone.
+        gentle: Give way to everything else on this machine.
+    """
+
+    handle: Handle
+    work: Path
+    full: bool = True
+    gentle: bool = False
+
+    async def inspect(self, packs: Mapping[str, int]) -> Inspected:
+        """Read these packs (with their sizes), and put an index of the good ones into the repository.
+
+        Raises:
+            PbsError: it could not be found out: no space, no restic, a wrong key.
+        """
+        found = Inspected()
+        waiting: list[Mapping[str, int]] = [packs]
+        failures = 0
+        while waiting:
+            part = waiting.pop()
+            if failures >= MOST_FAILURES:
+                found.bad |= dict.fromkeys(part, UNREAD)
+                continue
+            try:
+                await self._part(part, found)
+            except Exceeded:
+                failures += 1
+                if len(part) == 1:
+                    found.bad |= dict.fromkeys(part, GREEDY)
+                else:
+                    names = sorted(part)
+                    middle = len(names) // 2
+                    waiting += [
+                        {name: part[name] for name in half} for half in (names[middle:], names[:middle])
+                    ]
+        return found
+
+    async def _part(self, packs: Mapping[str, int], found: Inspected) -> None:
+        with scratch(self.work, PREFIX) as folder:
+            await in_thread(self._fill, folder.path, packs)
+            handle = self._bounded(folder.path, folder.descriptor, packs)
+            indexed = await _index(handle)
+            bad = dict.fromkeys(set(packs) - indexed, UNREADABLE)
+            if self.full and indexed:
+                bad |= dict.fromkeys(await _broken(handle, packs), DAMAGED)
+            good = {name: size for name, size in packs.items() if name not in bad}
+            if good and bad:
+                # An index that names a bad one would be no use: only what is good may be in it.
+                await in_thread(_leave_out, folder.path, bad)
+                if await _index(handle) != good.keys():
+                    raise ResticError(
+                        "an index of what arrived could not be made", "try again: pull once more"
+                    )
+            made = await in_thread(_install, folder.path, self.handle.path) if good else {}
+        found.good |= good
+        found.bad |= bad
+        found.index |= made
+
+    def _fill(self, view: Path, packs: Mapping[str, int]) -> None:
+        repository = self.handle.path
+        for name in ("keys", "index", "locks", "snapshots", "data"):
+            files.make_folder(view / name)
+        files.hard_link(repository / "config", view / "config")
+        for key in [self.handle.key] if self.handle.key else _keys(repository):
+            files.hard_link(repository / "keys" / key, view / "keys" / key)
+        for folder in {name[:2] for name in packs}:
+            files.make_folder(view / "data" / folder)
+        for name in packs:
+            files.hard_link(repository / "data" / name[:2] / name, view / "data" / name[:2] / name)
+
+    def _bounded(self, view: Path, descriptor: int, packs: Mapping[str, int]) -> Handle:
+        total, largest = sum(packs.values()), max(packs.values(), default=0)
+        bounds = Bounds(
+            memory=LEAST_MEMORY + MEMORY_PER_BYTE * largest,
+            cpu=CPU_SECONDS + total // CPU_BYTES,
+            nice=19 if self.gentle else 0,
+        )
+        return bounded(self.handle, view, descriptor, bounds, gentle=self.gentle)
+
+
+def bounded(handle: Handle, view: Path, descriptor: int, bounds: Bounds, *, gentle: bool = False) -> Handle:
+    """The same repository as a view shows it, for a restic that reads what nobody has inspected."""
+    processors = len(os.sched_getaffinity(0))
+    return replace(
+        handle,
+        path=view,
+        inherit=(*handle.inherit, descriptor),
+        bounds=bounds,
+        threads=1 if gentle else min(MOST_THREADS, processors),
+    )
+
+
+async def answered(
+    handle: Handle,
+    *arguments: str,
+    writing: bool = False,
+    allow: frozenset[int] = frozenset({0}),
+    on_line: Callable[[bytes], None] | None = None,
+    on_complaint: Callable[[bytes], None] | None = None,
+    stdout: int | None = None,
+) -> None:
+    """Have a bounded restic read what nobody has inspected, and hand on what it prints, line by line.
+
+    Raises:
+        Exceeded: it ran into its bounds, or broke.
+        PbsError: it failed for another reason.
+    """
+    cpu = handle.bounds.cpu or CPU_SECONDS
+    try:
+        await handle.program(writing=writing).run(
+            *arguments, timeout=WALL_SECONDS + 2.0 * cpu, allow=allow, stdout=stdout,
+            on_line=on_line or (lambda _: None), on_complaint=on_complaint,
+        )  # fmt: skip
+    except ToolTimeout as error:
+        raise Exceeded(error.message, error.hint) from error
+    except ResticError as error:
+        if error.status in BROKE:
+            raise Exceeded(error.message, error.hint, error.status) from error
+        raise
+
+
+async def _index(handle: Handle) -> set[str]:
+    """Make the index of all packs of a view anew from their headers; the packs that it names."""
+    await answered(handle, "repair", "index", "--read-all-packs", writing=True)
+    named: set[str] = set()
+    for entry in list(entries(handle.path / "index")):
+        # Through a file: what one pack makes of an index may be far larger than the pack.
+        with files.unnamed(handle.path) as file:
+            await answered(handle, "cat", "index", entry.name, stdout=file.fileno())
+            named |= _packs_named(file)
+    return named
+
+
+def _packs_named(file: IO[bytes]) -> set[str]:
+    named: set[str] = set()
+    file.seek(0)
+    kept = b""
+    while chunk := file.read(1 << 20):
+        text = kept + chunk
+        named |= {found.decode() for found in PACK_OF_INDEX.findall(text)}
+        kept = text[-LONGEST_MATCH:]
+    return named
+
+
+async def _broken(handle: Handle, packs: Mapping[str, int]) -> set[str]:
+    """The packs that do not hold what their own headers say."""
+    summaries: list[dict[str, Any]] = []
+
+    def take(line: bytes) -> None:
+        said = messages.record(line) if b'"summary"' in line else None
+        if said is not None and said.get("message_type") == "summary":
+            summaries.append(said)
+
+    await answered(handle, "check", "--read-data", "--json", allow=frozenset({0, 1}), on_line=take)
+    if len(summaries) != 1:
+        raise Exceeded("restic does not say what it found", "try again: pull once more")
+    named = summaries[0].get("broken_packs")
+    broken = {pack for pack in named if pack in packs} if isinstance(named, list) else set()
+    if broken or not summaries[0].get("num_errors"):
+        return broken
+    if len(packs) == 1:
+        return set(packs)
+    raise Exceeded("restic found an error and names no pack", "each is looked at alone")
+
+
+def _leave_out(view: Path, packs: Iterable[str]) -> None:
+    for name in packs:
+        files.remove_file(view / "data" / name[:2] / name)
+    for entry in list(entries(view / "index")):
+        files.remove_file(Path(entry.path))
+
+
+def _install(view: Path, repository: Path) -> dict[str, int]:
+    """Give our index files a second name, in the repository; they outlive a power loss when this returns."""
+    made = {}
+    with files.explained("put the index into the repository", repository):
+        for entry in list(entries(view / "index")):
+            if named_file(entry):
+                files.hard_link(Path(entry.path), repository / "index" / entry.name)
+                made[entry.name] = entry.stat(follow_symlinks=False).st_size
+        files.sync_folder(repository / "index")
+    return made
+
+
+def _keys(repository: Path) -> list[str]:
+    return [entry.name for entry in entries(repository / "keys") if SNAPSHOT_ID.fullmatch(entry.name)]

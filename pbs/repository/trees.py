@@ -1,0 +1,161 @@
+"""Whether a snapshot is whole, and its tree one that people can live with: looked at in a view that holds nothing else.
+
+Whole: each blob that it needs is in the index that was made here. Sane: names that a file can have, in order and once,
+no deeper than any system allows, not more of them than can be listed in the time that its source took to walk them.
+It decides nothing: what it finds wrong is an error with a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pbs.bounds import Bounds
+from pbs.errors import ResticError
+from pbs.repository import messages
+from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded
+from pbs.repository.messages import REPLACED, TYPES
+from pbs.repository.restic import Handle
+from pbs.repository.views import view
+
+MEMORY_PER_BYTE = 32
+CPU_SECONDS, CPU_BYTES = 600, 100_000
+MOST_DEPTH = 2048
+MOST_SAID = 3
+LEAST_SECONDS = 120.0
+BEYOND = "something that restic breaks over, or cannot look at within its bounds of memory and time"
+
+
+class UnsoundTree(ResticError):
+    """A snapshot lacks something, or its tree is none that a system could hold."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """What a walk through a snapshot counted."""
+
+    files: int = 0
+    bytes: int = 0
+    others: int = 0
+    special: int = 0
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The nodes of a tree as restic lists them: a folder, then all in it, before its next sibling."""
+
+    tree: Tree = field(default_factory=Tree)
+    levels: list[list[str]] = field(default_factory=lambda: [["", ""]])
+
+    def take(self, line: bytes) -> None:
+        values = messages.record(line)
+        if values is None or values.get("message_type") != "node":
+            return
+        name, path, kind = values.get("name"), values.get("path"), values.get("type")
+        if not isinstance(name, str) or not isinstance(path, str):
+            raise _unsound("an entry without a name")
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise _unsound(f"an entry with the impossible name {messages.cleaned(name, 60)!r}")
+        parent = path[: -len(name) - 1]
+        while len(self.levels) > 1 and self.levels[-1][0] != parent:
+            self.levels.pop()
+        level = self.levels[-1]
+        if level[0] != parent or path != f"{parent}/{name}":
+            raise _unsound(f"an entry in no folder of it: {messages.cleaned(path, 60)!r}")
+        if level[1] >= name and REPLACED not in name + level[1]:
+            raise _unsound(f"the name {messages.cleaned(name, 60)!r} twice in a folder, or out of order")
+        level[1] = name
+        self._count(values, kind)
+        if kind == "dir":
+            if len(self.levels) > MOST_DEPTH:
+                raise _unsound(f"folders more than {MOST_DEPTH} deep")
+            self.levels.append([path, ""])
+
+    def _count(self, values: Mapping[str, Any], kind: object) -> None:
+        if kind == "file":
+            self.tree.files += 1
+            self.tree.bytes += messages.count(values.get("size", 0)) or 0
+        elif kind in TYPES:
+            self.tree.others += 1
+            self.tree.special += kind not in ("dir", "symlink")
+        else:
+            raise _unsound("an entry of no kind that restic knows")
+
+
+async def sound(
+    handle: Handle, work: Path, snapshot_id: str, index: Mapping[str, int], seconds: float
+) -> Tree:
+    """Find out whether a snapshot is whole and sane.
+
+    Args:
+        handle: The repository; nothing but admitted packs may lie in it.
+        work: A folder of ours on the same file system.
+        snapshot_id: The whole id.
+        index: The admitted index files with their sizes.
+        seconds: How long its source took to walk it: listing it may take twice as long, and two minutes in any case.
+
+    Raises:
+        UnsoundTree: it is not, with the reason.
+        PbsError: that could not be found out.
+    """
+    total = sum(index.values())
+    bounds = Bounds(LEAST_MEMORY + MEMORY_PER_BYTE * total, CPU_SECONDS + total // CPU_BYTES)
+    with view(handle.path, work, [snapshot_id], handle.key, index) as shown:
+        limited = bounded(handle, shown.path, shown.descriptor, bounds)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_whole(limited), name="check")
+                walk = group.create_task(
+                    _walk(limited, snapshot_id, max(LEAST_SECONDS, 2 * seconds)), name="ls"
+                )
+        except BaseExceptionGroup as problems:
+            raise problems.exceptions[0] from problems
+    return walk.result()
+
+
+async def _whole(handle: Handle) -> None:
+    said: list[str] = []
+    summaries: list[dict[str, Any]] = []
+
+    def take(line: bytes) -> None:
+        values = messages.record(line) or {}
+        if values.get("message_type") == "summary":
+            summaries.append(values)
+
+    def complain(line: bytes) -> None:
+        if len(said) < MOST_SAID:
+            said.append(messages.complaint(line[:1024].decode("utf-8", "replace")))
+
+    try:
+        await answered(
+            handle, "check", "--json", allow=frozenset({0, 1}), on_line=take, on_complaint=complain
+        )
+    except Exceeded as error:
+        raise _unsound(BEYOND) from error
+    if len(summaries) != 1 or summaries[0].get("num_errors"):
+        raise _unsound(f"a tree that is not whole ({'; '.join(said) or 'restic does not say why'})")
+
+
+async def _walk(handle: Handle, snapshot_id: str, seconds: float) -> Tree:
+    walk = _Walk()
+    try:
+        async with asyncio.timeout(seconds):
+            await answered(handle, "ls", "--json", "--recursive", snapshot_id, on_line=walk.take)
+    except TimeoutError as error:
+        raise _unsound(
+            f"more entries than could be listed within {seconds:g} s, far longer than its source took to walk them"
+        ) from error
+    except Exceeded as error:
+        raise _unsound(BEYOND) from error
+    except UnsoundTree:
+        raise
+    except ResticError as error:
+        raise _unsound(f"a tree that cannot be listed ({error.message})") from error
+    return walk.tree
+
+
+def _unsound(what: str) -> UnsoundTree:
+    return UnsoundTree(f"it holds {what}", "look at that machine")
