@@ -31,6 +31,7 @@ from pbs.runs.report import Report
 from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.scratch import sweep
+from pbs.threads import in_thread
 
 
 def password_of(home: Home, name: str) -> str | None:
@@ -85,6 +86,7 @@ class KnownRepository:
                 f"{name} has no repository yet", f"`pbs source add {name} …` makes it, `pbs reload` as well"
             )
         self._known = known
+        self._ledger = ledger
         self.place = place_of(home, known, inherit)
         self.handle = self.place.handle
 
@@ -120,6 +122,23 @@ class KnownRepository:
         """Remove the locks that were left there; only while nobody but us can reach the repository."""
         return repository.clear_locks(self.handle.path)
 
+    async def check(self) -> None:
+        """Look at its structure; raises with what is wrong."""
+        await repository.check(self.handle)
+
+    async def read_again(self, folder: str) -> repository.Reading:
+        """Read every pack of a folder that should be there."""
+        known = self._ledger.manifests.names(self.place.id, "data", folder)
+        return await in_thread(repository.read_again, self.handle.path / "data" / folder, known)
+
+    async def touched(self, snapshot: str, pack: str) -> repository.Touched | None:
+        """What of a snapshot lies in a pack; None where nothing does."""
+        return await repository.touched(self.handle, snapshot, pack)
+
+    async def tree_blobs(self, pack: str) -> frozenset[str]:
+        """The folders that lie in a pack."""
+        return await repository.tree_blobs(self.handle, pack)
+
     async def forget(self, snapshots: Sequence[str]) -> None:
         """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
         await repository.drop(self.handle, snapshots)
@@ -137,9 +156,10 @@ class KnownRepository:
 class LegacyTree:
     """The rdiff-backup tree of one source, imported into its repository."""
 
-    def __init__(self, home: Home, source: Source, handle: repository.Handle) -> None:
+    def __init__(self, home: Home, source: Source, handle: repository.Handle, clock: Clock) -> None:
         self._path = home.legacy(source.name)
         self._work = home.work(source.name)
+        self._clock = clock
         self._source = source
         self._handle = handle
 
@@ -151,6 +171,26 @@ class LegacyTree:
         """The metadata of the tree's own folder."""
         tree = legacy.find(self._path)
         return legacy.root_meta(tree) if tree is not None else None
+
+    def obstacle(self) -> str | None:
+        """Why it must not be removed by a program; None where nothing is odd about it."""
+        return legacy.obstacle(self._path, self._path.parent)
+
+    def half_gone(self) -> bool:
+        """Whether its removal began and did not come to its end."""
+        return legacy.half_gone(self._work)
+
+    async def size(self) -> int:
+        """Bytes that its removal frees."""
+        return await in_thread(legacy.size_of, self._path)
+
+    async def set_aside(self) -> None:
+        """Take it out of its place, so that nobody sees half of it."""
+        await in_thread(legacy.set_aside, self._path, self._path.parent, self._work)
+
+    async def remove(self, until: float) -> bool:
+        """Go on removing it until this moment of the monotonic clock; True when nothing of it is left."""
+        return await in_thread(legacy.remove, self._work, lambda: self._clock.monotonic() > until)
 
     async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
         """Make a snapshot of the tree's newest state."""
@@ -208,7 +248,7 @@ def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: 
         repository=known,
         desk=Desk(known.place, ledger, run, source, tools.clock, journal),
         endpoint=endpoint_of(tools, source),
-        legacy=LegacyTree(home, source, known.handle),
+        legacy=LegacyTree(home, source, known.handle, tools.clock),
         connect=line,
         halt=halt,
         alone=in_use.alone,

@@ -19,6 +19,7 @@ from pathlib import Path
 from pbs.assemble import Tools, endpoint_of
 from pbs.bounds import die_with_parent
 from pbs.care import Care
+from pbs.chores import chores
 from pbs.clock import Clock, SystemClock
 from pbs.config import Config, adopt, in_force
 from pbs.endpoint import Supervisor
@@ -36,6 +37,7 @@ from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
 TICK_SECONDS = 2.0
+UPKEEP_SECONDS = 600.0
 LATE_SECONDS = 60.0
 # From the begin of a run that a source gave notice of to the next such run, at least.
 NOTICE_SECONDS = 20.0
@@ -58,6 +60,8 @@ class Controller:
         self.supervisor = Supervisor(home.supervisor_socket, home.etc / "supervisord.d")
         self._tools = Tools(home, self.ledger, self.supervisor, self.clock)
         self._stale: set[str] = set()
+        self._unkept: set[str] = set()
+        self._upkeep_at = 0.0
         self._restless: set[str] = set()
         self._published: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
@@ -164,7 +168,14 @@ class Controller:
 
     async def _tick(self) -> None:
         """One round. What fails in it stops nothing else, is said once, and is tried again in the next."""
-        for part in (self._reap, self._forget, self._schedule, self._call_workers, self._publish):
+        for part in (
+            self._reap,
+            self._forget,
+            self._schedule,
+            self._upkeep,
+            self._call_workers,
+            self._publish,
+        ):
             try:
                 await part()
             except PbsError as error:
@@ -194,6 +205,18 @@ class Controller:
             if any(each.slot is not None for each in batch):
                 ring(self._wakes)
             await self.clock.sleep(0)
+
+    async def _upkeep(self) -> None:
+        """Ask for the upkeep of repositories that is due: now and then, and of those whose runs ended at once."""
+        now = self.clock.monotonic()
+        if now >= self._upkeep_at:
+            self._upkeep_at = now + UPKEEP_SECONDS
+            self._unkept |= set(self.config.sources)
+        for name in sorted(self._unkept & self.config.sources.keys()):
+            for kind in chores(self.home, self.ledger, self.config.sources[name], self.clock.now()):
+                self.request(name, kind, Cause.DUE)
+            await self.clock.sleep(0)
+        self._unkept.clear()
 
     async def _settle(self) -> list[str]:
         """Make what configured sources lack, and have exactly their endpoints run. One bad source stops no other."""
@@ -279,6 +302,7 @@ class Controller:
         new = ended.keys() - self._published.keys()
         self._record(sorted(new))
         self._stale |= {ended[run] for run in new}
+        self._unkept |= {ended[run] for run in new}
         if self._stale:
             self._stale.add(ALL)
         self._published, self._seen = ended, now

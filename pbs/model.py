@@ -80,6 +80,13 @@ class QuarantineState(StrEnum):
     DISCARDED = "discarded"
 
 
+class DamageState(StrEnum):
+    """What became of a damaged pack."""
+
+    FOUND = "found"
+    REPAIRED = "repaired"
+
+
 def valid_name(name: str) -> bool:
     """Whether this may be a source's name: letters, digits, `-`, `_`, 63 at most, not a reserved word."""
     return NAME_PATTERN.fullmatch(name) is not None and name.lower() not in RESERVED_NAMES
@@ -113,8 +120,6 @@ class Keeping:
         timezone: Whose hours and days are meant.
         keep_least: So many good snapshots are never removed by a rule.
         max_forget: In per cent: one application that would remove more stops and asks.
-        prune: Seconds between two prunings; None = only when asked for.
-        prune_unused: In per cent: how much data that nothing needs may stay.
         verify: Seconds within which everything is re-read; None = only when asked for.
         legacy: Whether a legacy tree goes once retention has removed a snapshot.
     """
@@ -123,8 +128,6 @@ class Keeping:
     timezone: str = "UTC"
     keep_least: int = 3
     max_forget: int = 30
-    prune: float | None = 604800.0
-    prune_unused: int = 10
     verify: float | None = 2592000.0
     legacy: bool = True
 
@@ -315,6 +318,18 @@ class Quarantined:
     reason: str
     state: QuarantineState = QuarantineState.KEPT
     id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A pack that was found damaged. `lost`: each snapshot that it touches, with the blobs of it that are missing."""
+
+    pack: str
+    run: str
+    found: datetime
+    state: DamageState
+    lost: Mapping[str, frozenset[str]]
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Verbs of retention: retain, with its dry run and its simulator; pin and unpin."""
+"""Verbs of keeping: retain, with its dry run and its simulator; check; pin and unpin."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ Chosen = Annotated[
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.command("retain")(retain)
+    app.command("check")(check)
     app.command("pin")(pin)
     app.command("unpin")(unpin)
 
@@ -62,13 +63,19 @@ def retain(
         _show(_simulated(home, name, at, keep, every), home, name, as_json=as_json)
         return 0
     if dry_run:
+        from pbs.chores import tree_fate
         from pbs.clock import SystemClock
         from pbs.config import load
         from pbs.ledger import open_ledger
         from pbs.retention import plan_now
 
-        source = load(home).source(name)
-        _show(plan_now(open_ledger(home.ledger), source, SystemClock().now()), home, name, as_json=as_json)
+        source, ledger = load(home).source(name), open_ledger(home.ledger)
+        _show(plan_now(ledger, source, SystemClock().now()), home, name, as_json=as_json)
+        there, reason = tree_fate(home, ledger, source)
+        if there:
+            note(
+                f"the legacy tree {home.legacy(name)} {f'stays: {reason}' if reason else 'goes with the next retention'}"
+            )
         return 0
     options = {"confirm": confirm} if confirm else {}
     return ask_all(home, [name], "retain", options, no_wait=no_wait, as_json=as_json)
@@ -140,6 +147,26 @@ def _show(plan: Plan, home: Home, name: str, *, as_json: bool) -> None:
     elif plan.doubt:
         note(f"nothing is removed before you confirm it: {plan.doubt}")
         note(f"  `pbs --home {home.root} retain {name} --confirm {plan.id}` carries out exactly this plan")
+
+
+def check(
+    context: typer.Context,
+    name: Name,
+    read: Annotated[
+        str | None,
+        typer.Option(
+            "--read-data", metavar="SHARE", help='How much of the data to read again, such as "100%".'
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> int:
+    """Look at the structure of a repository, and read again what was not for longest (each day does it by itself)."""
+    percent = (read or "1%").removesuffix("%")
+    if not (percent.isascii() and percent.isdecimal() and 0 < int(percent) <= 100):
+        raise UsageError(f"--read-data {read}: this is no share", 'give "1%" to "100%"')
+    options = {"read": f"{int(percent)}%"} if read else {}
+    return ask_all(context.obj, [name], "check", options, no_wait=no_wait, as_json=as_json)
 
 
 def pin(

@@ -280,6 +280,11 @@ class DefaultFields(Fields):
         "person has confirmed it: `pbs retain NAME --dry-run` shows the plan.",
         takes='"0%" to "100%"', examples=("10%",),
     )  # fmt: skip
+    verify: kinds.Verify = field(
+        "30d", "Within which time every byte of the repository is read again and compared with the hash in its name; a part of it "
+        'every day. "off": only `pbs check` does it.',
+        takes='duration or "off"', examples=("7d", "off"),
+    )  # fmt: skip
     legacy: kinds.Legacy = field(
         "remove", "What becomes of an rdiff-backup tree of an older server once retention has removed a first snapshot: it goes "
         'as well, if its import was verified and newer good snapshots exist, or it stays ("keep").',

@@ -226,6 +226,15 @@ def _grace(value: object) -> float:
     return seconds
 
 
+def _verify(value: object) -> float | None:
+    if value == "off":
+        return None
+    seconds = parse_duration(text(value, "30d"))
+    if not 86400 <= seconds <= 3660 * 86400:
+        raise ValueError(f'{shown(value)} is out of range; write from "1d" to "3660d", or "off"')
+    return seconds
+
+
 def _timezone(value: object) -> str:
     zone = text(value, "Europe/Paris")
     try:
@@ -341,6 +350,7 @@ Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
 KeepLeast = Annotated[int, PlainValidator(_whole(1, 1000, "number of snapshots")), _counted(1, 1000)]
+Verify = Annotated[float | None, PlainValidator(_verify), WithJsonSchema(_STRING)]
 Legacy = Annotated[str, PlainValidator(_choice(("remove", "keep"))), _words("remove", "keep")]
 Keep = Annotated[
     dict[str, int | str], PlainValidator(parse_keep), WithJsonSchema({"type": ["object", "string"]})

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, ScalarSelect, insert, select, update
+from sqlalchemy import Engine, Row, ScalarSelect, insert, select, update
 
 from pbs.errors import LedgerError, NotFound
-from pbs.ledger.schema import entry, receipt, repository, source, writer
-from pbs.model import ReceiptState
+from pbs.ledger.schema import damage, entry, reading, receipt, repository, source, writer
+from pbs.model import Damage, DamageState, ReceiptState
 
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 FORGOTTEN = "forgotten"
@@ -116,10 +116,64 @@ class Custody:
             row = db.execute(query).first()
         return Note(row.time, row.run, json.loads(row.detail)) if row is not None else None
 
-    def damaged(self, source: str) -> tuple[int, frozenset[str]]:
-        """How many damaged packs wait for their repair, and which snapshots any damage touches."""
-        del source
-        return 0, frozenset()
+    def damaged(self, name: str) -> tuple[int, frozenset[str]]:
+        """How many damaged packs wait for their repair, and which snapshots any damage touches that is not repaired."""
+        found = self.damages(name)
+        touched = [each for each in found if each.state is not DamageState.REPAIRED]
+        waiting = sum(each.state is DamageState.FOUND for each in touched)
+        return waiting, frozenset(snapshot for each in touched for snapshot in each.lost)
+
+    def damages(self, name: str) -> list[Damage]:
+        """Every pack of a source that was ever found damaged, oldest first."""
+        query = select(damage).where(damage.c.repository == _repository(name)).order_by(damage.c.seq)
+        with self._engine.connect() as db:
+            return [_damage(row) for row in db.execute(query)]
+
+    def record_damage(self, name: str, found: Damage) -> None:
+        """Write down a damaged pack, or what became of it; of each pack the newest word counts."""
+        values = {
+            "run": found.run, "found": found.found, "state": found.state, "ended": found.ended,
+            "snapshots": json.dumps(sorted(found.lost)),
+            "blobs": json.dumps({key: sorted(blobs) for key, blobs in found.lost.items()}),
+        }  # fmt: skip
+        with self._writer.begin() as db:
+            done = db.execute(
+                update(damage)
+                .where(damage.c.repository == _repository(name), damage.c.pack == found.pack)
+                .values(**values)
+            )
+            if done.rowcount == 0:
+                db.execute(insert(damage).values(repository=_repository(name), pack=found.pack, **values))
+
+    def readings(self, name: str) -> dict[str, datetime]:
+        """When each folder of packs was read again for the last time."""
+        query = select(reading.c.folder, reading.c.read).where(reading.c.repository == _repository(name))
+        with self._engine.connect() as db:
+            return {row.folder: row.read for row in db.execute(query)}
+
+    def record_reading(self, name: str, folder: str, now: datetime, size: int) -> None:
+        """Write down that a folder of packs was read again."""
+        place = (reading.c.repository == _repository(name)) & (reading.c.folder == folder)
+        with self._writer.begin() as db:
+            done = db.execute(update(reading).where(place).values(read=now, bytes=size))
+            if done.rowcount == 0:
+                db.execute(
+                    insert(reading).values(repository=_repository(name), folder=folder, read=now, bytes=size)
+                )
+
+    def made(self, name: str) -> datetime | None:
+        """When the repository of a source was made."""
+        query = select(repository.c.created).where(repository.c.id == _repository(name))
+        with self._engine.connect() as db:
+            created: datetime | None = db.execute(query).scalar()
+        return created
+
+
+def _damage(row: Row[Any]) -> Damage:
+    return Damage(
+        pack=row.pack, run=row.run, found=row.found, state=DamageState(row.state),
+        lost={key: frozenset(blobs) for key, blobs in json.loads(row.blobs).items()}, ended=row.ended,
+    )  # fmt: skip
 
 
 def _repository(name: str) -> ScalarSelect[str]:

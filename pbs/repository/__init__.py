@@ -7,6 +7,8 @@ from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
 from pbs.repository.messages import DEVICES, Entry
+from pbs.repository.reading import Reading, read_again
+from pbs.repository.repairing import Touched, touched, tree_blobs
 from pbs.repository.restic import (
     Handle,
     check,
@@ -33,7 +35,9 @@ __all__ = [
     "Inspector",
     "Inventory",
     "Kept",
+    "Reading",
     "Survey",
+    "Touched",
     "Tree",
     "UnsoundTree",
     "View",
@@ -58,6 +62,7 @@ __all__ = [
     "open_key",
     "own_key",
     "packs",
+    "read_again",
     "require",
     "size_of",
     "snapshot",
@@ -66,6 +71,8 @@ __all__ = [
     "store",
     "survey",
     "tool",
+    "touched",
+    "tree_blobs",
     "version",
     "view",
     "wrap_key",

@@ -7,6 +7,14 @@ from pbs.retention.gather import CONFIRMED, UNREADABLE, Custody, facts_of, plan_
 from pbs.retention.holds import Facts, doubtful, frozen, grew
 from pbs.retention.plan import Plan, Verdict, make_plan
 from pbs.retention.simulate import EXPECTED, simulate
+from pbs.retention.upkeep import (
+    Upkeep,
+    due,
+    folders_to_read,
+    oldest_unread,
+    share_to_read,
+    tree_stays,
+)
 
 __all__ = [
     "CONFIRMED",
@@ -15,12 +23,18 @@ __all__ = [
     "Custody",
     "Facts",
     "Plan",
+    "Upkeep",
     "Verdict",
     "doubtful",
+    "due",
     "facts_of",
+    "folders_to_read",
     "frozen",
     "grew",
     "make_plan",
+    "oldest_unread",
     "plan_now",
+    "share_to_read",
     "simulate",
+    "tree_stays",
 ]

@@ -21,6 +21,11 @@ class Note(Protocol):
     """Something that was written down."""
 
     @property
+    def time(self) -> datetime:
+        """When."""
+        ...
+
+    @property
     def run(self) -> str | None:
         """In which run."""
         ...

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pbs.clock import stamp
 from pbs.errors import PbsError
 from pbs.model import Ending, Kind, Outcome
+from pbs.runs.checking import check
 from pbs.runs.migrate import migrate, wanted
 from pbs.runs.pull import pull
 from pbs.runs.retaining import retain
@@ -23,6 +24,7 @@ ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {
     Kind.PULL: pull,
     Kind.MIGRATE: migrate,
     Kind.RETAIN: retain,
+    Kind.CHECK: check,
 }
 
 

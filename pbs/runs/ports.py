@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pbs import retention
 from pbs.errors import PbsError
-from pbs.model import Kind, Outcome, Receipt, RootMeta, Run, Snapshot
+from pbs.model import Damage, Kind, Outcome, Receipt, RootMeta, Run, Snapshot
 
 Event = dict[str, Any]
 
@@ -33,6 +33,44 @@ class Inventory(Protocol):
         ...
 
 
+class Reading(Protocol):
+    """What came of reading packs again."""
+
+    @property
+    def files(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """How much."""
+        ...
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        """What is wrong with which."""
+        ...
+
+
+class Touched(Protocol):
+    """What of a snapshot lies in a pack."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files of it."""
+        ...
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        """Blobs of it."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether its folders themselves cannot be read any more."""
+        ...
+
+
 class Repository(Protocol):
     """The repository of one source, seen from inside."""
 
@@ -51,6 +89,22 @@ class Repository(Protocol):
 
     def clear_locks(self) -> int:
         """Remove the locks that were left there; only while nobody but us can reach the repository."""
+        ...
+
+    async def check(self) -> None:
+        """Look at its structure; raises with what is wrong."""
+        ...
+
+    async def read_again(self, folder: str) -> Reading:
+        """Read every pack of a folder that should be there."""
+        ...
+
+    async def touched(self, snapshot: str, pack: str) -> Touched | None:
+        """What of a snapshot lies in a pack; None where nothing does."""
+        ...
+
+    async def tree_blobs(self, pack: str) -> frozenset[str]:
+        """The folders that lie in a pack."""
         ...
 
     async def forget(self, snapshots: Sequence[str]) -> None:
@@ -208,6 +262,26 @@ class Custody(retention.Custody, Protocol):
         """Say what became of those that were to be forgotten, by what is still there."""
         ...
 
+    def damages(self, name: str) -> list[Damage]:
+        """Every pack that was ever found damaged."""
+        ...
+
+    def record_damage(self, name: str, found: Damage) -> None:
+        """Write down a damaged pack, or what became of it."""
+        ...
+
+    def readings(self, name: str) -> dict[str, datetime]:
+        """When each folder of packs was read again for the last time."""
+        ...
+
+    def record_reading(self, name: str, folder: str, now: datetime, size: int) -> None:
+        """Write down that a folder of packs was read again."""
+        ...
+
+    def made(self, name: str) -> datetime | None:
+        """When the repository was made."""
+        ...
+
 
 class Records(Protocol):
     """What a run reads from the ledger and leaves in it."""
@@ -245,6 +319,26 @@ class Legacy(Protocol):
 
     def root(self) -> RootMeta | None:
         """The metadata of the tree's own folder."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """Why it must not be removed by a program; None where nothing is odd about it."""
+        ...
+
+    def half_gone(self) -> bool:
+        """Whether its removal began and did not come to its end."""
+        ...
+
+    async def size(self) -> int:
+        """Bytes that its removal frees."""
+        ...
+
+    async def set_aside(self) -> None:
+        """Take it out of its place, so that nobody sees half of it."""
+        ...
+
+    async def remove(self, until: float) -> bool:
+        """Go on removing it until this moment of the monotonic clock; True when nothing of it is left."""
         ...
 
     async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:

@@ -6,23 +6,16 @@ repository, and settled by what is there afterwards: killed at any moment, the n
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 from pbs.clock import stamp
 from pbs.errors import LeaseHeld, PbsError, ResticError, RetentionHeld
 from pbs.model import Ending, Kind, Outcome
 from pbs.retention import CONFIRMED, UNREADABLE, Facts, Plan, facts_of, grew, plan_now
+from pbs.runs.tree import remove_tree
 from pbs.runs.work import Work
 
 GOOD = (Outcome.OK, Outcome.PARTIAL)
-
-
-def options(work: Work) -> dict[str, Any]:
-    """What else the run was asked for with."""
-    found = json.loads(work.run.options) if work.run.options else {}
-    return found if isinstance(found, dict) else {}
 
 
 def settle(work: Work) -> None:
@@ -43,7 +36,7 @@ async def follow(work: Work, ending: Ending) -> Ending:
         said = await _apply(work, facts)
     except PbsError as error:
         said = f"retention could not be applied: {error.message} ({error.hint})"
-    return replace(ending, message=f"{ending.message}; {said}") if said else ending
+    return replace(ending, message=_joined([ending.message, said or ""]))
 
 
 async def _apply(work: Work, facts: Facts) -> str | None:
@@ -75,15 +68,24 @@ async def retain(work: Work) -> Ending:
         _permitted(work, plan)
     gone = await forget(work, plan) if plan.goes else []
     stay = len(plan.verdicts) - len(gone)
-    said = f"{len(gone)} snapshot(s) that no rule holds were removed" if gone else "no snapshot had to go"
-    return Ending(
-        Outcome.OK, "; ".join([f"{said}; {stay} stay", *work.report.remarks]), output=_listing(plan)
-    )
+    what = f"{len(gone)} snapshot(s) that no rule holds were removed" if gone else "no snapshot had to go"
+    said = [f"{what}; {stay} stay", *work.report.remarks]
+    try:
+        said.append("" if plan.frozen else await remove_tree(work))
+    except PbsError as error:
+        # What was done is done: the rest is told, and tried again.
+        said.append(error.message)
+        return Ending(error.outcome, _joined(said), error.hint, output=_listing(plan), retry=error.retryable)
+    return Ending(Outcome.OK, _joined(said), output=_listing(plan))
+
+
+def _joined(said: list[str]) -> str:
+    return "; ".join(filter(None, said))
 
 
 def _permitted(work: Work, plan: Plan) -> None:
     """Raise where the plan may not be carried out; note what a person has confirmed."""
-    name, confirmed = work.source.name, options(work).get("confirm")
+    name, confirmed = work.source.name, work.options.get("confirm")
     held = plan.stopped(confirmed)
     if plan.frozen:
         raise RetentionHeld(

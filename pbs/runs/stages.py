@@ -44,6 +44,10 @@ STAGES = {
     "receipt": Stage("writing the receipt"),
     "take-over": Stage("looking through snapshots of an earlier version"),
     "settle": Stage("taking up our own work on the repository"),
+    "legacy": Stage("removing the rdiff-backup tree"),
+    "structure": Stage("looking at the structure"),
+    "reading": Stage("reading again what lies there"),
+    "damage": Stage("looking at what is damaged"),
 }
 
 

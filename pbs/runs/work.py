@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from pbs.clock import Clock
 from pbs.model import Run, Source
@@ -35,3 +37,9 @@ class Work:
     connect: Callable[[], AbstractAsyncContextManager[Line]]
     alone: Callable[[], AbstractContextManager[bool]]
     halt: Halt = field(default_factory=Halt)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What else the run was asked for with."""
+        found = json.loads(self.run.options) if self.run.options else {}
+        return found if isinstance(found, dict) else {}

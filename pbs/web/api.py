@@ -65,13 +65,17 @@ class Options(BaseModel):
         str | None,
         Field(max_length=40, description="retain: the plan to carry out although it was held back."),
     ] = None
+    read: Annotated[
+        str | None,
+        Field(pattern="^[1-9][0-9]?%$|^100%$", description="check: how much of the data to read again."),
+    ] = None
 
 
 class Wish(Asked):
     """A run that is wanted."""
 
     source: Annotated[str, Field(description="The name of a source.")]
-    kind: Annotated[Literal["pull", "migrate", "retain"], Field(description="What to do.")] = "pull"
+    kind: Annotated[Literal["pull", "migrate", "retain", "check"], Field(description="What to do.")] = "pull"
     options: Annotated[Options | None, Field(description="What else is wanted of it.")] = None
 
 

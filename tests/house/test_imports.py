@@ -91,6 +91,7 @@ ROOMS: dict[str, set[str]] = {
     "carry": GROUND | {"assemble", "files", "runs", "schedule", "threads"},
     "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "keeper": set(),
+    "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},
     "doctor": {"*"},
     "serve": {"*"},
     "controller": {"*"},

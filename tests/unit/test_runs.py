@@ -187,6 +187,9 @@ class Tools:
     async def shut(self) -> None:
         self._step("shut")
 
+    def half_gone(self) -> bool:
+        return False
+
     def present(self) -> bool:
         return self.legacy_there
 

@@ -1,0 +1,99 @@
+"""A check: the structure of the repository, and a part of its data read again, so that all of it is in a given time.
+
+What it finds it says with the snapshots and files that are touched; the repair of it stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pbs.errors import UsageError
+from pbs.model import DamageState, Ending, Outcome
+from pbs.retention import folders_to_read, oldest_unread, share_to_read
+from pbs.runs.repairing import examine
+from pbs.runs.work import Work
+from pbs.text import duration, size
+
+STRUCTURE_DAYS = timedelta(days=7)
+CHECKED = "structure-checked"
+
+
+async def check(work: Work) -> Ending:
+    """Carry out a check.
+
+    Raises:
+        PbsError: it cannot be done, or the structure is damaged.
+    """
+    name, custody = work.source.name, work.records.custody
+    work.stages.enter("repository")
+    await work.repository.verify()
+    now = work.clock.now()
+    made = custody.made(name) or now
+    folders = _folders(work, made, now)
+    bad = {each.pack: "found before" for each in custody.damages(name) if each.state is DamageState.FOUND}
+    if not bad and _structure_due(work, now):
+        await structure(work)
+    work.stages.enter("reading")
+    count, total, found = await _read(work, folders)
+    work.journal.write("read", files=count, bytes=total, damaged=sorted(found))
+    if found:
+        work.stages.enter("damage")
+        await examine(work, found)
+    return _ending(work, count, total, len(found | bad), made)
+
+
+def _folders(work: Work, made: datetime, now: datetime) -> list[str]:
+    """What is to be read: as much as was asked for, or as is due."""
+    read = work.records.custody.readings(work.source.name)
+    wanted = work.options.get("read")
+    if wanted is None:
+        within = timedelta(seconds=work.source.keeping.verify or 2592000.0)
+        return folders_to_read(made, read, now, within)
+    percent = str(wanted).removesuffix("%")
+    if not percent.isdecimal() or not 0 < int(percent) <= 100:
+        raise UsageError("the share to read is none", 'give "1%" to "100%"')
+    return share_to_read(made, read, int(percent))
+
+
+def _structure_due(work: Work, now: datetime) -> bool:
+    last = work.records.custody.last(CHECKED, about=work.source.name)
+    return work.run.cause == "asked" or last is None or not timedelta(0) <= now - last.time < STRUCTURE_DAYS
+
+
+async def structure(work: Work) -> None:
+    """Have restic look at everything but the data itself.
+
+    Raises:
+        ResticError: with what is wrong.
+    """
+    work.stages.enter("structure")
+    await work.repository.check()
+    work.records.note(work.clock.now(), CHECKED, {}, about=work.source.name, by=work.run.id)
+
+
+async def _read(work: Work, folders: list[str]) -> tuple[int, int, dict[str, str]]:
+    count, total = 0, 0
+    bad: dict[str, str] = {}
+    for number, folder in enumerate(folders):
+        found = await work.repository.read_again(folder)
+        work.records.custody.record_reading(work.source.name, folder, work.clock.now(), found.bytes)
+        count, total = count + found.files, total + found.bytes
+        bad |= found.bad
+        work.journal.write(
+            "progress", percent=round(100 * (number + 1) / len(folders), 1), bytes=total, files=count
+        )
+    return count, total, bad
+
+
+def _ending(work: Work, count: int, total: int, damaged: int, made: datetime) -> Ending:
+    oldest = oldest_unread(made, work.records.custody.readings(work.source.name))
+    age = duration(max(0.0, (work.clock.now() - oldest).total_seconds()))
+    what = f"{count} pack(s), {size(total)}, were read again; nothing was left unread for longer than {age}"
+    if not damaged:
+        return Ending(Outcome.OK, f"{what}; no damage")
+    return Ending(
+        Outcome.FAILED,
+        "; ".join([f"{damaged} damaged pack(s)", *work.report.remarks, what]),
+        f"look at the disk of this server; nothing is removed meanwhile; `pbs snapshots {work.source.name}` shows what is "
+        "touched, a copy of the repository has what was lost",
+    )

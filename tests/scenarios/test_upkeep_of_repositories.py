@@ -1,0 +1,94 @@
+"""The upkeep of real repositories: what a disk damages is found and named, and a legacy tree goes when it may."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from shared import get, here, items
+from stage import Pbs, SourceHost, eventually, processes
+from test_migration import legacy_of
+
+TREE = "srv/backup/pbs/web"
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_found_named_and_freezes_retention(served: Pbs) -> None:
+    """F14: the pack is named with the snapshots and files that it touches; nothing is removed; the rest can be restored."""
+    pbs = served
+    run = pbs.pull()
+    fine = pbs.json("check", "web", "--read-data", "100%")
+    assert (fine["outcome"], "no damage" in fine["message"]) == ("ok", True), fine
+    pack = max((pbs.repository() / "data").glob("*/*"), key=lambda path: path.stat().st_size)
+    flip(pack)
+    ended = pbs.json("check", "web", "--read-data", "100%", code=1)
+    assert pack.name[:16] in ended["message"], ended
+    assert "touches 1 snapshot(s) in /" in ended["message"], ended
+    assert ended["hint"]
+    (event,) = (each for each in pbs.json("log", ended["id"])["events"] if each["event"] == "damaged")
+    assert event["snapshots"] == [run["snapshot"]]
+    assert "damaged" in str(pbs.json("retain", "web", "--dry-run")["frozen"])
+    assert items(pbs, "web")[0]["title"] == "web check failed"
+    assert 2 == here(pbs, "check", "web", "--read-data", "101%")[0]
+
+
+@pytest.fixture
+def migrated(pbs: Pbs, source: SourceHost) -> Pbs:
+    """A served home with an imported tree and one live snapshot; the last two are kept."""
+    tree = legacy_of(pbs, source)
+    for number in range(300):
+        (tree / f"more-{number}").mkdir()
+    pbs.start()
+    pbs.add("web", source, "--set", "keep=2B", "--set", "keep_least=1")
+    pbs.pull()
+    return pbs
+
+
+def test_the_tree_goes_after_the_first_removal_and_says_so(migrated: Pbs, source: SourceHost) -> None:
+    """A34: it stays while nothing was removed; once something was, it goes by itself, and the feed says what was freed."""
+    pbs = migrated
+    tree = pbs.home / TREE
+    assert "no snapshot had to go" in pbs.json("retain", "web")["message"]
+    assert "stays: retention has removed no snapshot yet" in here(pbs, "retain", "web", "--dry-run")[2]
+    assert tree.is_dir()
+    (source.data / "new").write_text("x")
+    assert "1 snapshot(s) that no rule holds" in pbs.pull()["message"]
+    # Nobody tried less than six hours ago, so it comes by itself; a person need not wait.
+    assert "were freed" in pbs.json("retain", "web")["message"]
+    assert not tree.exists()
+    assert not (pbs.home / f"{TREE}.work/legacy-gone").exists()
+    eventually(
+        lambda: "rdiff-backup tree of before was removed" in get(pbs, "/feeds/web.xml").decode(),
+        what="the feed",
+    )
+    assert pbs.pull()["outcome"] == "ok"
+    assert "migrate" not in [each["kind"] for each in pbs.json("runs", "web", "-n", "3")["runs"]]
+
+
+def test_killed_while_the_tree_goes_the_next_run_goes_on(migrated: Pbs, source: SourceHost) -> None:
+    """A34: a worker that is killed in the middle leaves a rest that the next retention removes; no import begins anew."""
+    pbs = migrated
+    (source.data / "new").write_text("x")
+    aside = pbs.home / f"{TREE}.work/legacy-gone"
+    pbs.pull()
+    pbs("retain", "web", "--no-wait")
+    eventually(aside.exists, what="the tree set aside")
+    for pid in processes(str(pbs.home), "pbs.cli.main", "worker"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    run = pbs.json("retain", "web", code=None)
+    assert run["outcome"] in ("ok", "interrupted"), run
+    pbs.json("retain", "web")
+    assert not (pbs.home / TREE).exists()
+    assert not aside.exists()
+    assert pbs.pull()["outcome"] == "ok"
