@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -100,13 +101,17 @@ def test_who_stops_watching_stops_nothing(place: Stand) -> None:
 
 
 def test_term_to_the_parent_is_a_stop(place: Stand) -> None:
-    """TERM to `pbs serve`, as an init system sends it, stops as cleanly as `pbs stop` does."""
+    """TERM to `pbs serve`, as an init system sends it, waits for runs as `pbs stop` does; a second one waits for nothing."""
     place.pbs("stop")
     command = [*PBS, "--home", str(place.pbs.home), "serve"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as serving:
         eventually(place.serving, PATIENCE, "the service")
         with place.pulling() as (process, run):
             eventually(place.transferring, PATIENCE, "the transfer")
+            serving.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                serving.wait(1)
+            assert place.run(run.id).state is RunState.RUNNING
             serving.terminate()
             assert serving.wait(PATIENCE) == 0
             assert process.wait(PATIENCE) == 5
