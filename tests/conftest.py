@@ -10,5 +10,6 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("pbs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pbs")
 
-# In the background of a script SIGINT is ignored, and programs that the tests start would inherit that.
+# In the background of a script these may be ignored, and programs that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
