@@ -179,6 +179,8 @@ async def complete(home: Home, ledger: Ledger, clock: Clock, report: Report) -> 
                 ledger.add_source(name, clock.now())
             await _adopt(home, ledger, name, clock)
             report.sources.append(await recover(home, ledger, name, clock))
+            # What an older ledger says of each file is not what lies there now: the next run reads all of it.
+            ledger.manifests.drop(name)
         except PbsError as error:
             report.remarks.append(f"{name}: {error.message} ({error.hint})")
         if configured and name not in configured:
