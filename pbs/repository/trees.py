@@ -16,7 +16,7 @@ from typing import Any
 from pbs.bounds import Bounds
 from pbs.errors import ResticError
 from pbs.repository import messages
-from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded
+from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded, together
 from pbs.repository.messages import REPLACED, TYPES
 from pbs.repository.restic import Handle
 from pbs.repository.views import view
@@ -105,15 +105,9 @@ async def sound(
     bounds = Bounds(LEAST_MEMORY + MEMORY_PER_BYTE * total, CPU_SECONDS + total // CPU_BYTES)
     with view(handle.path, work, [snapshot_id], handle.key, index) as shown:
         limited = bounded(handle, shown.path, shown.descriptor, bounds)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_whole(limited), name="check")
-                walk = group.create_task(
-                    _walk(limited, snapshot_id, max(LEAST_SECONDS, 2 * seconds)), name="ls"
-                )
-        except BaseExceptionGroup as problems:
-            raise problems.exceptions[0] from problems
-    return walk.result()
+        walk = _walk(limited, snapshot_id, max(LEAST_SECONDS, 2 * seconds))
+        _, tree = await together(_whole(limited), walk)
+    return tree
 
 
 async def _whole(handle: Handle) -> None:

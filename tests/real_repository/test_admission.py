@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -459,10 +460,10 @@ def test_a_bomb_in_an_index_is_never_unpacked(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [
-        (attacks.shaft, "deep"),
-        (attacks.names, "restic breaks over"),
-        (attacks.through_a_link, "twice in a folder"),
-        (attacks.specials, "not whole"),
+        (attacks.shaft, "deep|breaks over"),
+        (attacks.names, "breaks over|impossible name|cannot be listed"),
+        (attacks.through_a_link, "twice in a folder|not whole"),
+        (attacks.specials, "not whole|no kind that restic knows"),
     ],
 )
 def test_a_tree_that_no_system_holds_is_refused(stage: Stage, attack: Any, reason: str) -> None:
@@ -473,7 +474,7 @@ def test_a_tree_that_no_system_holds_is_refused(stage: Stage, attack: Any, reaso
     verdict = stage.end(told["snapshot"])
     assert verdict.snapshot is None
     assert verdict.refusal is not None
-    assert reason in verdict.refusal.message, verdict.refusal.message
+    assert re.search(reason, verdict.refusal.message), verdict.refusal.message
     stage.exact()
 
 
