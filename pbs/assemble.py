@@ -6,18 +6,19 @@ It wires; it decides nothing and does nothing by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from pbs import legacy, repository, tunnel
-from pbs.admission import Desk, Place
+from pbs.admission import Desk, Place, begin_own_work, differences, settle
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
-from pbs.errors import HomeError, RepositoryMissing, RepositoryReplaced
-from pbs.files import FileLock, explained
+from pbs.errors import AdmissionRefused, HomeError, RepositoryMissing, RepositoryReplaced
+from pbs.files import FileLock, explained, make_folder
 from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
@@ -121,6 +122,67 @@ class KnownRepository:
     def clear_locks(self) -> int:
         """Remove the locks that were left there; only while nobody but us can reach the repository."""
         return repository.clear_locks(self.handle.path)
+
+    def packed_bytes(self) -> int:
+        """What its packs take."""
+        return sum(repository.packs(self.handle.path).values())
+
+    @contextmanager
+    def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> Iterator[None]:
+        """A block in which this run changes admitted files; what lies there after it is what is admitted.
+
+        Raises:
+            AdmissionRefused: something but these damaged packs is not what was admitted.
+        """
+        manifest = self._ledger.manifests.of(self.place.id)
+        if manifest is not None and manifest.own is not None:
+            # A run of ours was killed at such work, and no door was opened since: a pull would have settled it.
+            settle(self.place, self._ledger, run)
+        told = [
+            each
+            for each in differences(self.place, self._ledger)
+            if not damaged & set(re.split("[/:]", each))
+        ]
+        if told:
+            raise AdmissionRefused(
+                f"the repository is not exactly what was admitted: {told[0]} ({len(told)} such)",
+                f"nothing was changed; `pbs pull {self._known.source}` deals with what a source left there",
+            )
+        begin_own_work(self.place, self._ledger, run)
+        try:
+            yield
+        finally:
+            # Only we were there: whatever it is now, restic made it of what was admitted.
+            settle(self.place, self._ledger, run)
+
+    def _clear(self) -> None:
+        """Remove what a restic of ours that was killed left behind."""
+        repository.clear_locks(self.handle.path)
+        repository.clear_uploads(self.handle.path)
+
+    async def prune(self, unused: int, most: int) -> None:
+        """Remove what no snapshot needs; `unused` per cent of it may stay, `most` bytes may be written anew for it."""
+        self._clear()
+        await repository.prune(self.handle, unused, most)
+
+    async def present_blobs(self, wanted: Collection[str]) -> frozenset[str]:
+        """Which of these blobs are there."""
+        return await repository.present_blobs(self.handle, wanted)
+
+    async def salvage(self, packs: Sequence[str]) -> None:
+        """Save what is left of damaged packs, and do without them; a copy of each goes into quarantine."""
+        self._clear()
+        there = [pack for pack in packs if (self.handle.path / "data" / pack[:2] / pack).exists()]
+        if there:
+            aside = self.place.quarantine / "damaged"
+            make_folder(aside)
+            await repository.salvage(self.handle, there, aside)
+        if len(there) < len(packs):
+            await repository.rebuild_index(self.handle)
+
+    def reread(self, reason: str) -> None:
+        """Have the next run read every file of the source again."""
+        self._ledger.manifests.reread(self.place.id, reason)
 
     async def check(self) -> None:
         """Look at its structure; raises with what is wrong."""

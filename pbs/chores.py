@@ -1,4 +1,4 @@
-"""What is due in which repository: re-reading, a legacy tree. It asks the ledger and the disk, and does nothing."""
+"""What is due in which repository: pruning, re-reading, a legacy tree. It asks the ledger and the disk, and does nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import DamageState, Kind, Source
 from pbs.retention import Upkeep, due
+from pbs.runs.pruning import PRUNED
+from pbs.runs.retaining import FORGOTTEN
 from pbs.runs.tree import stays
 
 
@@ -36,8 +38,11 @@ def _state(home: Home, ledger: Ledger, source: Source) -> Upkeep | None:
         return None
     last = [ledger.newest_run(name, kind=kind) for kind in (Kind.RETAIN, Kind.CHECK)]
     tree, reason = tree_fate(home, ledger, source)
+    forgotten, pruned = (custody.last(word, about=name) for word in (FORGOTTEN, PRUNED))
     return Upkeep(
         made=made,
+        forgotten=forgotten.time if forgotten else None,
+        pruned=pruned.time if pruned else None,
         read=custody.readings(name),
         tried={run.kind: run.ended or run.queued for run in last if run is not None},
         tree=tree and reason is None,

@@ -81,10 +81,15 @@ class QuarantineState(StrEnum):
 
 
 class DamageState(StrEnum):
-    """What became of a damaged pack."""
+    """What became of a damaged pack.
+
+    `waiting` = it is out of the way, and what was lost with it may come back with the next pull; `lost` = it did not.
+    """
 
     FOUND = "found"
+    WAITING = "waiting"
     REPAIRED = "repaired"
+    LOST = "lost"
 
 
 def valid_name(name: str) -> bool:
@@ -120,6 +125,8 @@ class Keeping:
         timezone: Whose hours and days are meant.
         keep_least: So many good snapshots are never removed by a rule.
         max_forget: In per cent: one application that would remove more stops and asks.
+        prune: Seconds between two prunings; None = only when asked for.
+        prune_unused: In per cent: how much data that nothing needs may stay.
         verify: Seconds within which everything is re-read; None = only when asked for.
         legacy: Whether a legacy tree goes once retention has removed a snapshot.
     """
@@ -128,6 +135,8 @@ class Keeping:
     timezone: str = "UTC"
     keep_least: int = 3
     max_forget: int = 30
+    prune: float | None = 604800.0
+    prune_unused: int = 10
     verify: float | None = 2592000.0
     legacy: bool = True
 

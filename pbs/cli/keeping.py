@@ -41,6 +41,9 @@ def retain(
         str | None,
         typer.Option("--confirm", metavar="PLAN", help="Carry out this plan although it was held back."),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove the data that no snapshot needs any more, now.")
+    ] = False,
     at: Annotated[
         str | None, typer.Option("--at", metavar="DATE", help="Simulate: what would be kept on that day.")
     ] = None,
@@ -77,7 +80,8 @@ def retain(
                 f"the legacy tree {home.legacy(name)} {f'stays: {reason}' if reason else 'goes with the next retention'}"
             )
         return 0
-    options = {"confirm": confirm} if confirm else {}
+    options: dict[str, Any] = {"confirm": confirm} if confirm else {}
+    options |= {"prune": True} if prune else {}
     return ask_all(home, [name], "retain", options, no_wait=no_wait, as_json=as_json)
 
 

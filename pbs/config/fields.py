@@ -280,6 +280,15 @@ class DefaultFields(Fields):
         "person has confirmed it: `pbs retain NAME --dry-run` shows the plan.",
         takes='"0%" to "100%"', examples=("10%",),
     )  # fmt: skip
+    prune: kinds.Verify = field(
+        "7d", "How often the data is removed that no snapshot needs any more: at most once in this time, and only when a snapshot "
+        'went. "off": only `pbs retain NAME --prune` does it.',
+        takes='duration or "off"', examples=("1d", "off"),
+    )  # fmt: skip
+    prune_unused: kinds.Percent = field(
+        "10%", "How much data that nothing needs may stay where removing it would mean to write other data anew.",
+        takes='"0%" to "100%"', examples=("0%",),
+    )  # fmt: skip
     verify: kinds.Verify = field(
         "30d", "Within which time every byte of the repository is read again and compared with the hash in its name; a part of it "
         'every day. "off": only `pbs check` does it.',

@@ -245,6 +245,8 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
             timezone=fields.timezone,
             keep_least=fields.keep_least,
             max_forget=fields.max_forget,
+            prune=fields.prune,
+            prune_unused=fields.prune_unused,
             verify=fields.verify,
             legacy=fields.legacy == "remove",
         ),

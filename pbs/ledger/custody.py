@@ -120,7 +120,7 @@ class Custody:
         """How many damaged packs wait for their repair, and which snapshots any damage touches that is not repaired."""
         found = self.damages(name)
         touched = [each for each in found if each.state is not DamageState.REPAIRED]
-        waiting = sum(each.state is DamageState.FOUND for each in touched)
+        waiting = sum(each.state in (DamageState.FOUND, DamageState.WAITING) for each in touched)
         return waiting, frozenset(snapshot for each in touched for snapshot in each.lost)
 
     def damages(self, name: str) -> list[Damage]:

@@ -8,7 +8,15 @@ from pbs.repository.keyfile import open_key, wrap_key
 from pbs.repository.making import create, own_key
 from pbs.repository.messages import DEVICES, Entry
 from pbs.repository.reading import Reading, read_again
-from pbs.repository.repairing import Touched, touched, tree_blobs
+from pbs.repository.repairing import (
+    Touched,
+    present_blobs,
+    prune,
+    rebuild_index,
+    salvage,
+    touched,
+    tree_blobs,
+)
 from pbs.repository.restic import (
     Handle,
     check,
@@ -62,8 +70,12 @@ __all__ = [
     "open_key",
     "own_key",
     "packs",
+    "present_blobs",
+    "prune",
     "read_again",
+    "rebuild_index",
     "require",
+    "salvage",
     "size_of",
     "snapshot",
     "sound",

@@ -1,9 +1,14 @@
-"""What a damaged pack takes with it: which files of which snapshots, and which of their folders. It changes nothing."""
+"""What a damaged pack takes with it, and how a repository does without it: all that is left of it is saved first.
+
+For repositories whose every other file was admitted, and only while nobody else can reach them.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pbs.errors import ResticError
 from pbs.model import SNAPSHOT_ID
@@ -59,3 +64,39 @@ async def tree_blobs(handle: Handle, pack: str) -> frozenset[str]:
             if isinstance(each, dict) and each.get("id") == pack and isinstance(each.get("blobs"), list):
                 found |= {str(blob.get("id")) for blob in each["blobs"] if blob.get("type") == "tree"}
     return frozenset(found)
+
+
+async def present_blobs(handle: Handle, wanted: Collection[str]) -> frozenset[str]:
+    """Which of these blobs the index names."""
+    left, found = frozenset(wanted), set()
+
+    def take(line: bytes) -> None:
+        blob = line.rpartition(b" ")[2].strip().decode("ascii", "replace")
+        if blob in left:
+            found.add(blob)
+
+    await handle.program().run("list", "blobs", on_line=take, timeout=FIND_SECONDS)
+    return frozenset(found)
+
+
+async def salvage(handle: Handle, packs: Sequence[str], aside: Path) -> None:
+    """Save what is left of damaged packs in new ones, and do without them; `aside` receives a copy of each."""
+    await handle.program(writing=True).run("repair", "packs", *packs, cwd=aside, timeout=FIND_SECONDS)
+
+
+async def rebuild_index(handle: Handle) -> None:
+    """Have the index name only what is there."""
+    await handle.program(writing=True).run("repair", "index", timeout=FIND_SECONDS)
+
+
+async def prune(handle: Handle, unused: int, most: int) -> str:
+    """Remove what no snapshot needs; what restic says of it.
+
+    Args:
+        handle: The repository.
+        unused: In per cent: how much data that nothing needs may stay.
+        most: Bytes of data that may be written anew for it.
+    """
+    words = ("prune", f"--max-unused={unused}%", f"--max-repack-size={most}")
+    done = await handle.program(writing=True).run(*words)
+    return done.stdout.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from pbs.retention.upkeep import (
     due,
     folders_to_read,
     oldest_unread,
+    prune_due,
     share_to_read,
     tree_stays,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "make_plan",
     "oldest_unread",
     "plan_now",
+    "prune_due",
     "share_to_read",
     "simulate",
     "tree_stays",

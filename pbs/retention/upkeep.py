@@ -22,6 +22,8 @@ class Upkeep:
 
     Attributes:
         made: When the repository was made.
+        forgotten: When a snapshot was forgotten for the last time.
+        pruned: When it was pruned for the last time.
         read: When each folder of packs was re-read for the last time.
         tried: When a run of each kind ended for the last time, however it went.
         tree: Whether a legacy tree may go, or is half gone.
@@ -29,6 +31,8 @@ class Upkeep:
     """
 
     made: datetime
+    forgotten: datetime | None = None
+    pruned: datetime | None = None
     read: Mapping[str, datetime] = field(default_factory=dict)
     tried: Mapping[Kind, datetime] = field(default_factory=dict)
     tree: bool = False
@@ -37,10 +41,19 @@ class Upkeep:
 
 def due(keeping: Keeping, state: Upkeep, now: datetime) -> list[Kind]:
     """The kinds of runs that should be asked for now."""
-    wanted = [Kind.RETAIN] if state.tree else []
+    wanted = [Kind.RETAIN] if state.tree or prune_due(keeping, state, now) else []
     if check_due(keeping, state, now) or state.damaged:
         wanted.append(Kind.CHECK)
     return [kind for kind in wanted if kind not in state.tried or now - state.tried[kind] >= AGAIN]
+
+
+def prune_due(keeping: Keeping, state: Upkeep, now: datetime) -> bool:
+    """Whether there is something to prune, and its time has come."""
+    if keeping.prune is None or state.forgotten is None:
+        return False
+    if state.pruned is not None and state.forgotten < state.pruned:
+        return False
+    return now - (state.pruned or state.made) >= timedelta(seconds=keeping.prune)
 
 
 def check_due(keeping: Keeping, state: Upkeep, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pbs.errors import UsageError
 from pbs.model import DamageState, Ending, Outcome
 from pbs.retention import folders_to_read, oldest_unread, share_to_read
-from pbs.runs.repairing import examine
+from pbs.runs.repairing import examine, repair
 from pbs.runs.work import Work
 from pbs.text import duration, size
 
@@ -31,15 +31,17 @@ async def check(work: Work) -> Ending:
     made = custody.made(name) or now
     folders = _folders(work, made, now)
     bad = {each.pack: "found before" for each in custody.damages(name) if each.state is DamageState.FOUND}
-    if not bad and _structure_due(work, now):
-        await structure(work)
     work.stages.enter("reading")
     count, total, found = await _read(work, folders)
     work.journal.write("read", files=count, bytes=total, damaged=sorted(found))
     if found:
         work.stages.enter("damage")
         await examine(work, found)
-    return _ending(work, count, total, len(found | bad), made)
+    elif not bad and _structure_due(work, now):
+        # After the packs: of what is missing there, this would only say that something is.
+        await structure(work)
+    said = await repair(work) if found or bad else ""
+    return _ending(work, count, total, len(found | bad), said, made)
 
 
 def _folders(work: Work, made: datetime, now: datetime) -> list[str]:
@@ -85,7 +87,7 @@ async def _read(work: Work, folders: list[str]) -> tuple[int, int, dict[str, str
     return count, total, bad
 
 
-def _ending(work: Work, count: int, total: int, damaged: int, made: datetime) -> Ending:
+def _ending(work: Work, count: int, total: int, damaged: int, said: str, made: datetime) -> Ending:
     oldest = oldest_unread(made, work.records.custody.readings(work.source.name))
     age = duration(max(0.0, (work.clock.now() - oldest).total_seconds()))
     what = f"{count} pack(s), {size(total)}, were read again; nothing was left unread for longer than {age}"
@@ -93,7 +95,7 @@ def _ending(work: Work, count: int, total: int, damaged: int, made: datetime) ->
         return Ending(Outcome.OK, f"{what}; no damage")
     return Ending(
         Outcome.FAILED,
-        "; ".join([f"{damaged} damaged pack(s)", *work.report.remarks, what]),
-        f"look at the disk of this server; nothing is removed meanwhile; `pbs snapshots {work.source.name}` shows what is "
-        "touched, a copy of the repository has what was lost",
+        "; ".join([f"{damaged} damaged pack(s)", *work.report.remarks, *([said] if said else []), what]),
+        f"look at the disk of this server; `pbs snapshots {work.source.name}` shows what is touched, "
+        f"`pbs pull {work.source.name}` repairs what the source still has",
     )

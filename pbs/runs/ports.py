@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -89,6 +89,33 @@ class Repository(Protocol):
 
     def clear_locks(self) -> int:
         """Remove the locks that were left there; only while nobody but us can reach the repository."""
+        ...
+
+    def packed_bytes(self) -> int:
+        """What its packs take."""
+        ...
+
+    def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> AbstractContextManager[None]:
+        """A block in which this run changes admitted files; nobody but us can reach the repository meanwhile.
+
+        It is refused where anything but these damaged packs is not what was admitted.
+        """
+        ...
+
+    async def prune(self, unused: int, most: int) -> None:
+        """Remove what no snapshot needs; `unused` per cent of it may stay, `most` bytes may be written anew for it."""
+        ...
+
+    async def present_blobs(self, wanted: Collection[str]) -> frozenset[str]:
+        """Which of these blobs are there."""
+        ...
+
+    async def salvage(self, packs: Sequence[str]) -> None:
+        """Save what is left of damaged packs, and do without them."""
+        ...
+
+    def reread(self, reason: str) -> None:
+        """Have the next run read every file of the source again."""
         ...
 
     async def check(self) -> None:

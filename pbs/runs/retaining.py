@@ -11,10 +11,13 @@ from dataclasses import replace
 from pbs.clock import stamp
 from pbs.errors import LeaseHeld, PbsError, ResticError, RetentionHeld
 from pbs.model import Ending, Kind, Outcome
-from pbs.retention import CONFIRMED, UNREADABLE, Facts, Plan, facts_of, grew, plan_now
+from pbs.retention import CONFIRMED, UNREADABLE, Facts, Plan, Upkeep, facts_of, grew, plan_now, prune_due
+from pbs.runs.pruning import PRUNED, prune
+from pbs.runs.repairing import mend
 from pbs.runs.tree import remove_tree
 from pbs.runs.work import Work
 
+FORGOTTEN = "forgotten"
 GOOD = (Outcome.OK, Outcome.PARTIAL)
 
 
@@ -31,12 +34,13 @@ async def follow(work: Work, ending: Ending) -> Ending:
     if ending.outcome not in GOOD:
         return ending
     work.stages.enter("retention")
+    mended = await mend(work, ending)
     facts = replace(facts_of(work.records, work.source.name), last=ending.outcome, grew=_unreadable(work))
     try:
         said = await _apply(work, facts)
     except PbsError as error:
         said = f"retention could not be applied: {error.message} ({error.hint})"
-    return replace(ending, message=_joined([ending.message, said or ""]))
+    return replace(ending, message=_joined([ending.message, mended, said or ""]))
 
 
 async def _apply(work: Work, facts: Facts) -> str | None:
@@ -72,6 +76,8 @@ async def retain(work: Work) -> Ending:
     said = [f"{what}; {stay} stay", *work.report.remarks]
     try:
         said.append("" if plan.frozen else await remove_tree(work))
+        if work.options.get("prune") or _prune_due(work):
+            said.append(await prune(work))
     except PbsError as error:
         # What was done is done: the rest is told, and tried again.
         said.append(error.message)
@@ -81,6 +87,18 @@ async def retain(work: Work) -> Ending:
 
 def _joined(said: list[str]) -> str:
     return "; ".join(filter(None, said))
+
+
+def _prune_due(work: Work) -> bool:
+    """Whether pruning is due by its own time."""
+    name, custody = work.source.name, work.records.custody
+    forgotten, pruned = (custody.last(word, about=name) for word in (FORGOTTEN, PRUNED))
+    state = Upkeep(
+        made=custody.made(name) or work.clock.now(),
+        forgotten=forgotten.time if forgotten else None,
+        pruned=pruned.time if pruned else None,
+    )
+    return prune_due(work.source.keeping, state, work.clock.now())
 
 
 def _permitted(work: Work, plan: Plan) -> None:

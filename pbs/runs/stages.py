@@ -44,6 +44,7 @@ STAGES = {
     "receipt": Stage("writing the receipt"),
     "take-over": Stage("looking through snapshots of an earlier version"),
     "settle": Stage("taking up our own work on the repository"),
+    "prune": Stage("removing what nothing needs"),
     "legacy": Stage("removing the rdiff-backup tree"),
     "structure": Stage("looking at the structure"),
     "reading": Stage("reading again what lies there"),

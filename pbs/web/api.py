@@ -65,6 +65,9 @@ class Options(BaseModel):
         str | None,
         Field(max_length=40, description="retain: the plan to carry out although it was held back."),
     ] = None
+    prune: Annotated[bool | None, Field(description="retain: remove the data that nothing needs, now.")] = (
+        None
+    )
     read: Annotated[
         str | None,
         Field(pattern="^[1-9][0-9]?%$|^100%$", description="check: how much of the data to read again."),

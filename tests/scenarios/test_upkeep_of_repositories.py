@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from shared import get, here, items
 from stage import Pbs, SourceHost, eventually, processes
 from test_migration import legacy_of
+
+from pbs.restore import compare
 
 TREE = "srv/backup/pbs/web"
 
@@ -40,6 +43,73 @@ def test_a_flipped_bit_is_found_named_and_freezes_retention(served: Pbs) -> None
     assert "damaged" in str(pbs.json("retain", "web", "--dry-run")["frozen"])
     assert items(pbs, "web")[0]["title"] == "web check failed"
     assert 2 == here(pbs, "check", "web", "--read-data", "101%")[0]
+
+
+def test_a_damaged_pack_is_repaired_by_the_next_pull(served: Pbs, source: SourceHost, folder: Path) -> None:
+    """What is left of it is saved, the next pull sends what is missing, every snapshot restores, and retention goes on."""
+    pbs = served
+    first = pbs.pull()["snapshot"]
+    shutil.copytree(source.data, folder / "was", symlinks=True)
+    (source.data / "new").write_text("x")
+    second = pbs.pull()["snapshot"]
+    pack = max((pbs.repository() / "data").glob("*/*"), key=lambda path: path.stat().st_size)
+    flip(pack)
+    ended = pbs.json("check", "web", "--read-data", "100%", code=1)
+    assert "what is left was saved" in ended["message"], ended
+    assert not pack.exists()
+    assert (pbs.home / "srv/backup/pbs/web.quarantine/damaged" / f"pack-{pack.name}").exists()
+    mended = pbs.pull()
+    assert "every snapshot is whole again" in mended["message"], mended
+    assert pbs.json("retain", "web", "--dry-run")["frozen"] is None
+    assert pbs.json("check", "web", "--read-data", "100%")["outcome"] == "ok"
+    assert 0 == pbs.restic("check", "--read-data").returncode
+    for number, snapshot in enumerate((first, second, mended["snapshot"])):
+        pbs("restore", "web", "--snapshot", snapshot, "--to", str(folder / f"back-{number}"))
+    assert (folder / "back-0/d1/file-1").read_bytes() == (folder / "was/d1/file-1").read_bytes()
+    assert not compare(source.data, folder / "back-2")
+
+
+def test_what_the_source_no_longer_has_stays_damaged_and_is_said(served: Pbs, source: SourceHost) -> None:
+    """A snapshot whose lost data nobody has any more is named; nothing is pruned over it."""
+    pbs = served
+    (source.data / "lost").write_bytes(os.urandom(3_000_000))
+    pbs.pull()
+    pack = max((pbs.repository() / "data").glob("*/*"), key=lambda path: path.stat().st_size)
+    (source.data / "lost").unlink()
+    pack.unlink()
+    assert "damaged pack" in pbs.json("check", "web", "--read-data", "100%", code=1)["message"]
+    assert "1 snapshot(s) stay damaged" in pbs.pull()["message"]
+    assert "damaged" in pbs.json("retain", "web", "--prune", code=4)["message"]
+
+
+def test_pruning_frees_what_nothing_needs_and_a_kill_in_it_loses_nothing(
+    pbs: Pbs, source: SourceHost, folder: Path
+) -> None:
+    """F11, T11: the data of removed snapshots goes, what stays restores; killed anywhere in it, the next run settles it."""
+    pbs.start()
+    pbs.add("web", source, "--set", "keep=1B", "--set", "keep_least=1", "--set", "prune_unused=0%")
+    for number in range(3):
+        (source.data / "big").write_bytes(os.urandom(4_000_000))
+        pbs.pull()
+        if number == 1:
+            # Killed at some moment of its work; what it did stays, or is done again.
+            pbs("retain", "web", "--prune", "--no-wait")
+            eventually(lambda: processes(str(pbs.home), "restic", "prune"), what="restic prune")
+            for pid in processes(str(pbs.home), "pbs.cli.main", "worker"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    ended = pbs.json("retain", "web", "--prune")
+    assert "were freed" in ended["message"], ended
+    size = sum(path.stat().st_size for path in (pbs.repository() / "data").glob("*/*"))
+    assert size < 7_000_000
+    assert 0 == pbs.restic("check", "--read-data").returncode
+    pbs("restore", "web", "--to", str(folder / "back"))
+    assert not compare(source.data, folder / "back")
+    (pbs.repository() / "index" / ("a" * 64)).write_bytes(b"planted")
+    refused = pbs.json("retain", "web", "--prune", code=4)
+    assert "not exactly what was admitted" in refused["message"], refused
+    assert pbs.pull(code=None)["outcome"] in ("ok", "refused")
+    assert 0 == pbs.restic("check", "--read-data").returncode
 
 
 @pytest.fixture

@@ -197,6 +197,13 @@ def test_upkeep_is_asked_for_when_it_is_due_and_not_again_at_once() -> None:
     assert due(Keeping(verify=None), state, NOW + DAY) == []
     assert due(Keeping(), Upkeep(made=NOW, read={"00": NOW + DAY}), NOW + 1.5 * DAY) == []
     assert due(Keeping(), Upkeep(made=NOW, tree=True), NOW) == [Kind.RETAIN]
+    quiet = Keeping(verify=None)
+    assert due(quiet, Upkeep(made=NOW, forgotten=NOW + 2 * DAY), NOW + 6 * DAY) == []
+    assert due(quiet, Upkeep(made=NOW, forgotten=NOW + 2 * DAY), NOW + 7 * DAY) == [Kind.RETAIN]
+    assert due(quiet, Upkeep(made=NOW, forgotten=NOW, pruned=NOW + DAY), NOW + 99 * DAY) == []
+    assert due(quiet, Upkeep(made=NOW, forgotten=NOW + 2 * DAY, pruned=NOW + DAY), NOW + 8 * DAY) == [
+        Kind.RETAIN
+    ]
     assert (
         due(Keeping(), Upkeep(made=NOW, tree=True, tried={Kind.RETAIN: NOW}), NOW + timedelta(hours=1)) == []
     )

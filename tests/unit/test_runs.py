@@ -187,6 +187,12 @@ class Tools:
     async def shut(self) -> None:
         self._step("shut")
 
+    def damages(self, name: str) -> list[Any]:
+        return []
+
+    def made(self, name: str) -> datetime | None:
+        return NOW
+
     def half_gone(self) -> bool:
         return False
 

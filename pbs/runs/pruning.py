@@ -1,0 +1,66 @@
+"""Pruning: the data that no snapshot needs any more goes. Only where the repository is exactly what was admitted.
+
+A source could have made restic's own prune destroy good packs; whatever was not admitted makes it stop here instead.
+"""
+
+from __future__ import annotations
+
+from pbs.errors import LeaseHeld, RetentionHeld
+from pbs.runs.checking import structure
+from pbs.runs.work import Work
+from pbs.text import size
+
+PRUNED = "pruned"
+# Left free for everybody else while packs are written anew.
+RESERVE_BYTES = 1 << 30
+# Below this not even a new index can be written safely.
+LEAST_BYTES = 64 << 20
+
+
+async def prune(work: Work) -> str:
+    """Carry it out, and look at the repository's structure afterwards; what it freed, in words.
+
+    Raises:
+        LeaseHeld: somebody reads in the repository just now.
+        RetentionHeld: damage, too little space, or something that was not admitted stands against it.
+        PbsError: restic failed; every admitted snapshot is whole all the same.
+    """
+    name, repository = work.source.name, work.repository
+    waiting, touched = work.records.custody.damaged(name)
+    if waiting or touched:
+        raise RetentionHeld(
+            f"nothing is pruned while {len(touched)} snapshot(s) are damaged",
+            f"`pbs pull {name}` repairs what the source still has; what stays damaged goes by its rules first",
+        )
+    work.stages.enter("prune")
+    with work.alone() as alone:
+        if not alone:
+            raise LeaseHeld(
+                f"the repository of {name} is in use",
+                "a restore or a mount goes on; `pbs mount` lists the mounts",
+            )
+        await work.endpoint.shut()
+        room = _room(work)
+        before = repository.packed_bytes()
+        with repository.changing(work.run.id):
+            await repository.prune(work.source.keeping.prune_unused, room)
+        freed = before - repository.packed_bytes()
+        work.journal.write("pruned", freed=freed, room=room)
+        await structure(work)
+    work.records.note(work.clock.now(), PRUNED, {"freed": freed}, about=name, by=work.run.id)
+    return f"{size(max(freed, 0))} were freed"
+
+
+def _room(work: Work) -> int:
+    """How much may be written anew; 0 = only what is wholly unneeded goes.
+
+    Raises:
+        RetentionHeld: the disk is so full that nothing can be written at all.
+    """
+    free = work.repository.free_bytes()
+    if free < LEAST_BYTES:
+        raise RetentionHeld(
+            f"nothing is pruned: only {size(free)} are free on the disk of the repository",
+            f"free {size(LEAST_BYTES)} first: prune writes a new index before it removes anything",
+        )
+    return max(0, free - RESERVE_BYTES)
