@@ -37,7 +37,7 @@ def read(wish, *words):
 def job():
     greet()
     wish = request()
-    forger = Forger(Door(wish["socket"]), wish["password"] or "")
+    forger = Forger(Door(wish["socket"]), wish["password"] or "", lambda *words: read(wish, *words))
     right = dict(hostname=wish["source"], tags=wish["tags"], paths=[DATA], time=datetime.now(timezone.utc).isoformat())
 """
 
@@ -78,10 +78,11 @@ class Victim:
     ) -> dict[str, Any]:
         """The run in which these steps are taken; whatever they are, it ends with an outcome, and the feed tells it."""
         plot(self.source, *steps, past=self.endpoint if past else None)
-        run = self.home.pull(self.name, code=None)
+        run = self.home.pull(self.name, code=None, timeout=240)
         said = f"{run['outcome']}: {run['message']} / {run['hint']}"
         assert run["outcome"] in outcomes, said
         assert "a fault of pbs" not in said
+        assert "before it had finished" not in said, f"the attack itself broke down: {said}"
         newest = items(self.home, self.name)[0]
         assert run["id"] == newest["guid"]
         assert newest["title"] == f"{self.name} backup" + (
@@ -96,6 +97,13 @@ class Victim:
     def admitted(self) -> list[str]:
         """The snapshots that count, oldest first."""
         return [each["id"] for each in snapshots(self.home, self.name) if each["state"] == "admitted"]
+
+    def take(self) -> None:
+        """What counts now holds what lies on the disk."""
+        for snapshot in self.admitted():
+            if snapshot not in self.known:
+                self.known[snapshot] = self.folder / fresh("was")
+                subprocess.run(["cp", "-a", self.source.data, self.known[snapshot]], check=True)
 
     def restores(self, snapshot: str) -> None:
         """A snapshot restores byte for byte."""

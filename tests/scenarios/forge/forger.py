@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+
 from forge.crypt import Master, open_key
-from forge.door import Way
+from forge.door import Refused, Way
 from forge.forms import TREE, Blob, Pack, blob_id, index, node, read_header, tree, zstd
 
 Packs = Mapping[str, Iterable[Blob]]
@@ -17,8 +20,9 @@ Packs = Mapping[str, Iterable[Blob]]
 class Forger:
     """Somebody who holds the password of a repository and a way into it."""
 
-    def __init__(self, way: Way, password: str) -> None:
+    def __init__(self, way: Way, password: str, restic: Callable[..., str] | None = None) -> None:
         self.way = way
+        self.restic = restic
         self.password = password
         self.master = self._master()
 
@@ -31,8 +35,18 @@ class Forger:
         raise LookupError("no key opens with this password")
 
     def packs(self) -> dict[str, list[Blob]]:
-        """Every pack with what its own header says."""
-        return {name: read_header(self.master, self.way.get("data", name)) for name in self.way.names("data")}
+        """Every pack with what its own header says; `restic` tells their names where the door tells none."""
+        names = self.way.names("data") if self.restic is None else self._indexed(self.restic)
+        found = {}
+        for name in names:
+            # What he forged himself before may be no pack at all.
+            with contextlib.suppress(InvalidSignature, Refused):
+                found[name] = read_header(self.master, self.way.get("data", name))
+        return found
+
+    def _indexed(self, restic: Callable[..., str]) -> list[str]:
+        found = (json.loads(restic("cat", "index", name)) for name in self.way.names("index"))
+        return sorted({pack["id"] for each in found for pack in each["packs"]})
 
     def blobs(self) -> dict[str, Blob]:
         """Every blob that some pack holds."""
