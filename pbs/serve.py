@@ -27,6 +27,7 @@ from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown
 from pbs.files import FileLock, rotate, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
+from pbs.ledger import files as ledger_file
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.process import start
@@ -95,8 +96,7 @@ def ready_to_start(home: Home, config: Config) -> None:
 
 def _no_empty_ledger(home: Home) -> None:
     """Never begin with an empty ledger where one was: what it knew is to be had back first."""
-    lost = not home.ledger.exists() or home.ledger.stat().st_size == 0
-    if lost and any(home.backups.glob("*.restic/config")):
+    if ledger_file.empty(home.ledger) and any(home.backups.glob("*.restic/config")):
         raise LedgerError(
             f"there is no ledger at {home.ledger}, and repositories lie in {home.backups}",
             "`pbs ledger rebuild` makes it anew from all that is left; is the disk of the ledger mounted?",

@@ -35,6 +35,17 @@ def faults(path: Path) -> list[str]:
     return [str(each) for each in found if each != "ok"][:MOST_FAULTS]
 
 
+def empty(path: Path) -> bool:
+    """Whether nothing was ever written there: no file, one without a byte, or a database without a table."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
+            return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    except sqlite3.Error:
+        return False  # something was, and is damaged now
+
+
 def journal_mode(path: Path) -> str:
     """How the ledger keeps its promises over a power loss: `wal` is what it should be."""
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
