@@ -85,9 +85,11 @@ def said(pbs: Pbs, *arguments: str, code: int = 0) -> Any:
 
 
 def receipts(pbs: Pbs) -> dict[str, dict[str, Any]]:
-    """The snapshots that can be restored, by id, oldest first."""
+    """The snapshots that can be restored, by id, oldest first; which rules keep them follows from all of them."""
     return {
-        each["id"]: each for each in said(pbs, "snapshots", "web")["snapshots"] if each["state"] == "admitted"
+        each["id"]: {**each, "kept_by": None}
+        for each in said(pbs, "snapshots", "web")["snapshots"]
+        if each["state"] == "admitted"
     }
 
 
