@@ -61,8 +61,8 @@ def quarantined_view(found: Quarantined) -> dict[str, Any]:
     }
 
 
-def receipt_view(receipt: Receipt, kept_by: Sequence[str] = ()) -> dict[str, Any]:
-    """A snapshot as we received it, and the rules that hold it now."""
+def receipt_view(receipt: Receipt, kept_by: Sequence[str] = (), *, damaged: bool = False) -> dict[str, Any]:
+    """A snapshot as we received it, the rules that hold it now, and whether a damaged pack touches it."""
     return {
         "id": receipt.id,
         "source": receipt.source,
@@ -79,6 +79,7 @@ def receipt_view(receipt: Receipt, kept_by: Sequence[str] = ()) -> dict[str, Any
         "bytes": receipt.bytes,
         "added_bytes": receipt.added_bytes,
         "kept_by": list(kept_by),
+        "damaged": damaged,
         "pinned": receipt.pinned,
         "note": receipt.note,
         "reason": receipt.reason,

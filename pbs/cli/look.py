@@ -41,7 +41,11 @@ def snapshots(context: typer.Context, name: Name, as_json: Json = False) -> None
     ledger = open_ledger(context.obj.ledger)
     ledger.require_source(name)
     held, still = _held(context.obj, ledger, name)
-    found = [receipt_view(each, held.get(each.id, ())) for each in ledger.receipts(name)]
+    touched = ledger.custody.damaged(name)[1]
+    found = [
+        receipt_view(each, held.get(each.id, ()), damaged=each.id in touched)
+        for each in ledger.receipts(name)
+    ]
     if as_json:
         document({"snapshots": found})
         return
@@ -55,6 +59,7 @@ def snapshots(context: typer.Context, name: Name, as_json: Json = False) -> None
             if each["complete"] or each["state"] == "quarantined"
             else f"{each['state']}, incomplete"
         )
+        state = f"{state}, damaged" if each["damaged"] else state
         lines.append((each["id"][:16], when(each["time"]), state, each["files"], amount(each["bytes"]),
                       amount(each["added_bytes"]), ", ".join(each["kept_by"]), each["reason"] or each["run"]))  # fmt: skip
     table(

@@ -132,7 +132,9 @@ async def snapshots(request: web.Request, asked: OneSource) -> web.StreamRespons
     face = request.app[FACE]
     found = face.ledger.receipts(known(face, asked.name))
     held = keeping.current(face, asked.name).kept_by
-    return web.json_response({"snapshots": [receipt_view(each, held.get(each.id, ())) for each in found]})
+    touched = face.ledger.custody.damaged(asked.name)[1]
+    views = [receipt_view(each, held.get(each.id, ()), damaged=each.id in touched) for each in found]
+    return web.json_response({"snapshots": views})
 
 
 @operation("GET", "/api/v1/runs", shapes.Runs)

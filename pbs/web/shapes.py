@@ -92,6 +92,7 @@ class Snapshot(BaseModel):
     bytes: Bytes | None
     added_bytes: Bytes | None
     kept_by: list[str]
+    damaged: bool
     pinned: bool
     note: str | None
     reason: str | None

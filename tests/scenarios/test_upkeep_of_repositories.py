@@ -40,6 +40,7 @@ def test_a_flipped_bit_is_found_named_and_freezes_retention(served: Pbs) -> None
     assert ended["hint"]
     (event,) = (each for each in pbs.json("log", ended["id"])["events"] if each["event"] == "damaged")
     assert event["snapshots"] == [run["snapshot"]]
+    assert [True] == [each["damaged"] for each in pbs.json("snapshots", "web")["snapshots"]]
     assert "damaged" in str(pbs.json("retain", "web", "--dry-run")["frozen"])
     assert items(pbs, "web")[0]["title"] == "web check failed"
     assert 2 == here(pbs, "check", "web", "--read-data", "101%")[0]
