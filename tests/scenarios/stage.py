@@ -175,11 +175,12 @@ def _answers(port: int) -> bool:
 class Pbs:
     """A backup server in a home of its own, driven by its command line alone."""
 
+    # What the service is started through: another network, another clock.
+    within: tuple[str, ...] = ()
+
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
         self.port = free_port()
-        # What the service is started through: another network, another clock.
-        self.within: tuple[str, ...] = ()
         self("init", str(self.home))
         self.configure(f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n')
 
