@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pbs.bounds import Bounds
 from pbs.errors import (
     NotFound,
     RepositoryMissing,
@@ -342,7 +343,7 @@ async def test_cancel_ends_restic(handle: Handle, tmp_path: Path) -> None:
 async def test_memory_is_bounded(handle: Handle) -> None:
     """T14: a restic that needs more memory than it may have fails in our words; the limit leaves room for us."""
     with pytest.raises(ResticError):
-        await identity(replace(handle, memory=200 << 20))
+        await identity(replace(handle, bounds=Bounds(memory=200 << 20)))
     assert memory_limit() >= 2 << 30
 
 

@@ -18,7 +18,7 @@ from stage import PBS, SourceHost, eventually
 
 from pbs.model import Outcome, Run, RunState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 # What is promised of an honest source; twice as much where it swallows everything.
 PROMISED = 15.0
 

@@ -16,7 +16,7 @@ from stage import eventually
 from pbs.model import Kind, Outcome
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from stage import eventually
 
 from pbs.model import Outcome, RunState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 # What a run may take to let go of everything where the other side does not answer.
 PROMISED = 30.0
 

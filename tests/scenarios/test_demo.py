@@ -113,30 +113,6 @@ def test_a_kept_demo_tells_how_to_end_it(corner: Path) -> None:
     nothing_left(corner)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(DEMO_SECONDS + 20)
-def test_a_server_without_its_lock_is_found_out(corner: Path, folder: Path) -> None:
-    """With a rest-server that lets a source delete, the demo says what was possible, shows logs, and exits with 1."""
-    real = find_tool("rest-server", "restic-rest-server")
-    (folder / "bin").mkdir()
-    fake = folder / "bin/rest-server"
-    fake.write_text(f"""#!/bin/sh
-for word do shift; [ "$word" = --append-only ] || set -- "$@" "$word"; done
-exec '{real}' "$@"
-""")
-    fake.chmod(0o755)
-    (folder / "bin/restic").symlink_to(find_tool("restic") or "")
-    code, document, _ = document_of(start(corner, PBS_TOOLS=str(folder / "bin")))
-    checks = {check["name"]: check for check in document["checks"]}
-    assert (1, False) == (code, document["ok"])
-    assert "delete a snapshot (200)" in checks["append-only"]["detail"]
-    assert (True, False, False) == tuple(
-        checks[name]["ok"] for name in ("unchanged", "append-only", "unharmed")
-    )
-    assert document["logs"]
-    nothing_left(corner)
-
-
 def test_a_locked_account_needs_pam(tmp_path: Path) -> None:
     """An account whose password is locked is told from one without a password."""
     (tmp_path / "shadow").write_text("root:!:1::::::\nme:*:1::::::\nrooty:x:1::::::\n")

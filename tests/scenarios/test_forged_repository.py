@@ -17,7 +17,7 @@ from liar import fingerprint
 from shared import add, fresh, here, home_in_service, worker_peak
 from stage import Pbs, SourceHost
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 MOST_WORKER_BYTES = 300 << 20
 FAILS = "end(outcome='failed', exit=1, message='for today')"
 FALSE_HOMES = ["home_in_garbage", "home_sealed", "home_absent", "home_in_old_pack"]

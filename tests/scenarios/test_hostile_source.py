@@ -35,7 +35,7 @@ from stage import Pbs, SourceHost, _answers, eventually, processes
 
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 MOST_WORKER_BYTES = 300 << 20
 
 

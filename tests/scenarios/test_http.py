@@ -12,7 +12,7 @@ from liar import lie
 from shared import add, ends, fresh, home_in_service, http, snapshots
 from stage import Pbs, SourceHost, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 READABLE = ("/", "/api/v1/sources", "/api/v1/runs", "/feeds/all.xml")
 
 

@@ -17,7 +17,7 @@ import pytest
 from shared import add, fresh, here, home_in_service, http
 from stage import Pbs, SourceHost, eventually, grow, processes, short_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 ESCAPES = b"\x1b]0;owned\x07 \x1b[31mred\r\n<script>alert(1)</script>"
 
 

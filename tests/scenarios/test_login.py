@@ -15,7 +15,7 @@ import pytest
 from shared import here, home_in_service, http, refused_here
 from stage import Pbs, processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORM = "application/x-www-form-urlencoded"
 

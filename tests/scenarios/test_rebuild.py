@@ -18,7 +18,7 @@ from stage import Pbs, SourceHost, grow, short_folder
 
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 @dataclasses.dataclass

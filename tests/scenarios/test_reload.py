@@ -14,7 +14,7 @@ from stage import eventually, processes
 
 from pbs.model import Outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

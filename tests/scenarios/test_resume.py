@@ -8,7 +8,7 @@ from stage import eventually
 
 from pbs.model import Outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 BYTES = 112 << 20
 
 

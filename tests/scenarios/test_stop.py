@@ -17,7 +17,7 @@ from stage import PBS, eventually
 from pbs.model import Outcome, Run, RunState
 from pbs.serve import served
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 # What a run may take to let go of everything once it is interrupted, and the service to end.
 PROMISED = 30.0
 
