@@ -23,7 +23,7 @@ def test_the_next_run_sends_the_rest(victim: str) -> None:
         before = len(list(packs.glob("*/" + "[0-9a-f]" * 64)))
 
         def half() -> bool:
-            return len(list(packs.glob("*/" + "[0-9a-f]" * 64))) >= before + 3
+            return len(list(packs.glob("*/" + "[0-9a-f]" * 64))) >= before + 4
 
         with place.pulling() as (process, run):
             eventually(half, PATIENCE, "half of the transfer")
