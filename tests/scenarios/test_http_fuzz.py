@@ -81,7 +81,8 @@ def tried(home: Pbs, folder: Path, name: str, phase: str, *more: str, port: int)
     done = subprocess.run(
         [
             sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", f"http://127.0.0.1:{port}", "--seed", "7",
-            "--phases", phase, "--workers", "2", "--no-shrink",
+            # One worker: two that parse at once trip over each other in CPython 3.11 (python/cpython#106905).
+                "--phases", phase, "--workers", "1", "--no-shrink",
             # Too many wrong tokens are 429, which it takes for a contradiction; test_login.py tries them.
             "--exclude-checks", "ignored_auth",
             "--request-timeout", "30", "--generation-database", "none", "--continue-on-failure", *more,
