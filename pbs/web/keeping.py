@@ -18,7 +18,6 @@ from pbs.web import shapes
 from pbs.web.declare import Asked, operation
 from pbs.web.face import FACE, Face, known
 
-
 AMOUNT = "[1-9][0-9]{0,3}"
 # What the words of `keep` and `every` look like: a client learns from the document what is refused.
 RULE = f"^({AMOUNT}B|({AMOUNT}y)?({AMOUNT}m)?({AMOUNT}[Ww])?({AMOUNT}d)?({AMOUNT}h)?)$"
