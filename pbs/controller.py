@@ -22,7 +22,7 @@ from pbs.care import Care
 from pbs.chores import chores
 from pbs.clock import Clock, SystemClock
 from pbs.config import Config, adopt, in_force
-from pbs.endpoint import Supervisor
+from pbs.endpoint import Supervisor, remove_socket
 from pbs.errors import ConfigError, PbsError
 from pbs.files import FileLock, tree_bytes, write
 from pbs.home import SUPERVISOR_PID, Home
@@ -243,7 +243,7 @@ class Controller:
                 with self._unless_running(name) as free:
                     if free:
                         await self.supervisor.forget(path.stem)
-                        self.home.endpoint_socket(name).unlink(missing_ok=True)
+                        remove_socket(self.home.endpoint_socket(name))
 
     @contextmanager
     def _unless_running(self, name: str) -> Iterator[bool]:
@@ -259,8 +259,7 @@ class Controller:
         """End as interrupted the runs whose worker died (their run lock can be had), and let their endpoints rest."""
         for name in sorted({run.source for run in self.ledger.queue.running()}):
             now = self.clock.now()
-            source = self.config.sources.get(name)
-            retry = partial(retry_of_dead, retries=source.retries if source is not None else 0, now=now)
+            retry = partial(retry_of_dead, retries=self.config.retries(name), now=now)
             with self._unless_running(name) as free:
                 if free and self.ledger.queue.interrupt(name, now, retry):
                     self._restless.add(name)

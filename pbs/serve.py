@@ -22,7 +22,7 @@ from pbs.attend import attend
 from pbs.background import in_background
 from pbs.clock import SystemClock, pause
 from pbs.config import Config, adopt, load
-from pbs.endpoint import Endpoint, Supervisor
+from pbs.endpoint import Endpoint, Supervisor, remove_socket
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown
 from pbs.files import FileLock, rotate, write
@@ -177,7 +177,7 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
         _end(child)
         # Endpoints listen on sockets that are handed to them, and leave them behind.
         for left in (home.sockets / "endpoint").glob("*.sock"):
-            left.unlink(missing_ok=True)
+            remove_socket(left)
         lock.release()
 
 

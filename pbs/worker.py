@@ -48,12 +48,6 @@ class Limits(TypedDict):
     hosts: dict[str, str]
 
 
-def retries_of(config: Config, name: str) -> int:
-    """How often a run of this source is tried again; not at all where it is not configured any more."""
-    source = config.sources.get(name)
-    return source.retries if source is not None else 0
-
-
 class Worker:
     """One worker process. Worker 0 stays; the others leave after a minute without work."""
 
@@ -182,7 +176,7 @@ class Worker:
         now = self._tools.clock.now()
         try:
             # The lock is ours: whoever was called running for this source is dead.
-            retries = retries_of(self._config, run.source)
+            retries = self._config.retries(run.source)
             if self._tools.ledger.queue.interrupt(
                 run.source, now, partial(retry_of_dead, retries=retries, now=now)
             ):

@@ -301,12 +301,12 @@ def remove(
 
 def _close_endpoint(home: Home, name: str) -> None:
     """End its endpoint: the controller leaves that alone while we hold the run lock."""
-    from pbs.endpoint import Supervisor
+    from pbs.endpoint import Supervisor, remove_socket
 
     with suppress(ServiceDown):
         asyncio.run(Supervisor(home.supervisor_socket, home.etc / "supervisord.d").forget(f"endpoint-{name}"))
     # What listened there leaves it behind.
-    home.endpoint_socket(name).unlink(missing_ok=True)
+    remove_socket(home.endpoint_socket(name))
 
 
 def _sure(name: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pbs.config.documents import Document, read_main, read_sources
@@ -37,13 +38,19 @@ def in_force(home: Home) -> Config:
         ConfigError: nothing was adopted, and the files are wrong.
     """
     try:
-        tables = json.loads(_place(home).read_bytes())
-        main = Document("pbs.toml", dict(tables["main"]))
-        sources: Mapping[str, object] = tables["sources"]
-        found = {name: _document(name, data) for name, data in sources.items()}
-        return whole(home, main, found)
+        there = _place(home).stat()
+        return _read(home, (there.st_ino, there.st_mtime_ns, there.st_size))
     except (OSError, ValueError, LookupError, TypeError, ConfigError):
         return load(home)
+
+
+@lru_cache(maxsize=1)
+def _read(home: Home, _identity: tuple[int, ...]) -> Config:
+    """What stands in the file of this identity: it is only ever replaced whole, and asked for in each round of a worker."""
+    tables = json.loads(_place(home).read_bytes())
+    main = Document("pbs.toml", dict(tables["main"]))
+    sources: Mapping[str, object] = tables["sources"]
+    return whole(home, main, {name: _document(name, data) for name, data in sources.items()})
 
 
 def _document(name: str, data: object) -> Document:

@@ -61,6 +61,10 @@ class Config:
             )
         return self.sources[name]
 
+    def retries(self, name: str) -> int:
+        """How often a run of this source is tried again; not at all where it is not configured any more."""
+        return self.sources[name].retries if name in self.sources else 0
+
     def resolved(self, name: str) -> list[tuple[str, object, str]]:
         """The fields of a source as (key, value as it is written, where it came from).
 

@@ -5,7 +5,7 @@ A source could have made restic's own prune destroy good packs; whatever was not
 
 from __future__ import annotations
 
-from pbs.errors import LeaseHeld, RetentionHeld
+from pbs.errors import RetentionHeld
 from pbs.runs.checking import structure
 from pbs.runs.work import Work
 from pbs.text import size
@@ -33,12 +33,7 @@ async def prune(work: Work) -> str:
             f"`pbs pull {name}` repairs what the source still has; what stays damaged goes by its rules first",
         )
     work.stages.enter("prune")
-    with work.alone() as alone:
-        if not alone:
-            raise LeaseHeld(
-                f"the repository of {name} is in use",
-                "a restore or a mount goes on; `pbs mount` lists the mounts",
-            )
+    with work.to_itself():
         await work.endpoint.shut()
         room = _room(work)
         before = repository.packed_bytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pbs.clock import stamp
-from pbs.errors import LeaseHeld, PbsError, ResticError, RetentionHeld
+from pbs.errors import PbsError, ResticError, RetentionHeld
 from pbs.model import Ending, Kind, Outcome
 from pbs.retention import CONFIRMED, UNREADABLE, Facts, Plan, Upkeep, facts_of, grew, plan_now, prune_due
 from pbs.runs.pruning import PRUNED, prune
@@ -135,12 +135,7 @@ async def forget(work: Work, plan: Plan) -> list[str]:
         PbsError: restic refuses; what it did not remove stays as it was.
     """
     name, custody = work.source.name, work.records.custody
-    with work.alone() as alone:
-        if not alone:
-            raise LeaseHeld(
-                f"the repository of {name} is in use",
-                "a restore or a mount goes on; `pbs mount` lists the mounts",
-            )
+    with work.to_itself():
         await work.endpoint.shut()
         there = work.repository.inventory().snapshots
         custody.settle(name, there, work.clock.now())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pbs.clock import Clock
+from pbs.errors import LeaseHeld
 from pbs.model import Run, Source
 from pbs.runs.halt import Halt
 from pbs.runs.ports import Desk, Endpoint, Journal, Legacy, Line, Records, Repository
@@ -37,6 +38,21 @@ class Work:
     connect: Callable[[], AbstractAsyncContextManager[Line]]
     alone: Callable[[], AbstractContextManager[bool]]
     halt: Halt = field(default_factory=Halt)
+
+    @contextmanager
+    def to_itself(self) -> Iterator[None]:
+        """A block in which nobody else uses the repository.
+
+        Raises:
+            LeaseHeld: somebody reads in it just now.
+        """
+        with self.alone() as alone:
+            if not alone:
+                raise LeaseHeld(
+                    f"the repository of {self.source.name} is in use",
+                    "a restore or a mount goes on; `pbs mount` lists the mounts",
+                )
+            yield
 
     @property
     def options(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_source_wins_over_defaults_over_built_in(home: Home) -> None:
     assert (config.policies["mail"].keep, config.sources["mail"].timeout) == ({"last": 3}, 5400.0)
     db = config.sources["db_2"]
     assert (db.address.user, db.quota, config.policies["db_2"].keep) == ("backup", None, {})
-    assert db.address.ssh_key == "/root/.ssh/id_ed25519"
+    assert db.address.ssh_key == "/srv/keys/id_ed25519"
     json.dumps(config.resolved("db_2"))
     with pytest.raises(NotFound):
         config.resolved("nobody")
