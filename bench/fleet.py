@@ -109,7 +109,7 @@ def measure(box: Box, options: argparse.Namespace) -> dict[str, Any]:
 
 def pace(park: Park, options: argparse.Namespace) -> dict[str, float]:
     """Unchanged pulls in a minute beside as many bare restic runs, as many at a time, in three turns each."""
-    bare = list(park.bare(options.at_once))
+    bare = list(park.bare())
     ours, theirs = [], []
     for turn in range(3):
         park.box.quiet()

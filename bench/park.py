@@ -28,7 +28,6 @@ OWN = {
     "controller": "controller",
     "worker": "workers",
 }
-BATCH = 50_000
 
 
 class Park:
@@ -146,7 +145,7 @@ class Park:
         self.pbs("pull", "--all", "--json")
         return time.perf_counter() - began
 
-    def bare(self, at_once: int) -> Iterator[Callable[[], Any]]:
+    def bare(self) -> Iterator[Callable[[], Any]]:
         """One bare restic run for each source, into a repository of its own that holds its tree already."""
         folder = self.box.folder / "bare"
         folder.mkdir()
@@ -162,7 +161,6 @@ class Park:
         runs = [self._bare_run(folder, name) for name in self.names]
         for run in runs:
             run()
-        del at_once
         yield from runs
 
     def _bare_run(self, folder: Path, name: str) -> Callable[[], Any]:

@@ -16,8 +16,7 @@ from urllib.parse import quote
 from feedgen.entry import FeedEntry
 from feedgen.feed import FeedGenerator
 
-from pbs.errors import NotFound
-from pbs.model import Kind, Outcome, Run, RunState, valid_name
+from pbs.model import Kind, Outcome, Run, RunState
 from pbs.text import clean, clean_line, duration, size
 
 ALL = "all"
@@ -28,17 +27,6 @@ OUTPUT_TAIL = 12_000
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Details = Mapping[str, str] | Callable[[str], str | None]
-
-
-def file_name(source: str) -> str:
-    """The name of a feed's file, the last part of its address: a source's, or `all.xml`.
-
-    Raises:
-        NotFound: neither is meant.
-    """
-    if source != ALL and not valid_name(source):
-        raise NotFound("there is no such feed", "feeds are called NAME.xml and all.xml")
-    return f"{source}.xml"
 
 
 def render_feed(

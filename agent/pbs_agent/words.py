@@ -29,19 +29,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IGNORABLE = ("inode", "ctime")
 _MOST_BYTES_A_SECOND = 2**53
 
-HELLO_FIELDS = (
-    "protocol",
-    "agent",
-    "restic",
-    "profile",
-    "socket_folder",
-    "restore",
-    "free_bytes",
-    "paths",
-    "words",
-)
-END_FIELDS = ("outcome", "message", "snapshot", "unreadable", "root", "exit")
-
 
 class Word(str, Enum):
     """What may stand in SSH_ORIGINAL_COMMAND, whole."""

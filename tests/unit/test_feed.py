@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pbs.errors import NotFound
-from pbs.feed import OUTPUT_HEAD, OUTPUT_TAIL, file_name, render_feed
+from pbs.feed import OUTPUT_HEAD, OUTPUT_TAIL, render_feed
 from pbs.model import Cause, Kind, Outcome, Run, RunState
 
 BASE = "https://backup.example.org"
@@ -204,11 +203,3 @@ def test_a_flood_is_bounded() -> None:
     assert "<first>" in shown
     assert shown.endswith("<last>")
     assert len(shown) < OUTPUT_HEAD + OUTPUT_TAIL + 500
-
-
-def test_names_of_files() -> None:
-    """NAME.xml and all.xml; nothing that leads elsewhere."""
-    assert (file_name("web1"), file_name("all")) == ("web1.xml", "all.xml")
-    for name in ("../x", "latest", "", "a/b"):
-        with pytest.raises(NotFound):
-            file_name(name)
