@@ -29,7 +29,7 @@ from stage import Pbs, SourceHost, eventually, free_port
 
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

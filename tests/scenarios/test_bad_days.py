@@ -27,7 +27,7 @@ from stage import Pbs, SourceHost, free_port
 
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

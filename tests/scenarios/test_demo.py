@@ -55,7 +55,9 @@ def nothing_left(corner: Path) -> None:
     assert str(corner) not in Path("/proc/self/mountinfo").read_text()
 
 
+# As root, `.ci/run` plays it from outside.
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.user
 @pytest.mark.timeout(DEMO_SECONDS + 20)
 def test_all_promises_hold_and_nothing_is_left(corner: Path) -> None:
@@ -95,6 +97,7 @@ def test_a_stopped_demo_leaves_nothing(corner: Path, number: signal.Signals, sig
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(DEMO_SECONDS + 20)
 def test_a_kept_demo_tells_how_to_end_it(corner: Path) -> None:
     """`--keep` leaves a server and a source that work, and the three commands it prints end them."""

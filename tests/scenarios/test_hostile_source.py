@@ -462,6 +462,7 @@ def test_a_flood_is_cut_off(home: Pbs, name: str, source: SourceHost) -> None:
     ends(home, name, "ok", 0)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_silence_does_not_hold_a_run_for_ever(home: Pbs, source: SourceHost, folder: Path) -> None:
     """T19: an agent that never greets, never ends after its end, or never comes to an end of nothing, is let go of."""

@@ -130,7 +130,9 @@ def destroy(path: Path, how: str) -> None:
                 file.truncate(path.stat().st_size // 8192 * 4096)
 
 
-@pytest.mark.parametrize("how", ["lost", "emptied", "overwritten", "torn"])
+@pytest.mark.parametrize(
+    "how", ["lost", pytest.param("emptied", marks=pytest.mark.long), "overwritten", "torn"]
+)
 def test_a_ledger_comes_back_from_the_logs_of_runs(world: World, lost: Pbs, folder: Path, how: str) -> None:
     """However it was ruined, and without any copy: same receipts, same times, the planted snapshot still not admitted."""
     before, runs = receipts(lost), said(lost, "runs", "web")["runs"]
