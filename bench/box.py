@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pbs.process import die_with_parent
+from pbs.bounds import die_with_parent
 
 PATIENCE_SECONDS = 60.0
 QUIET_SECONDS, QUIET_CPU_SECONDS, MOST_QUIET_LOOKS = 0.25, 0.02, 40

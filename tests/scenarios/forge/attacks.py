@@ -186,8 +186,10 @@ def keys_valid(forger: Forger, count: int = 40) -> dict[str, Any]:
 
 
 def keys_odd(forger: Forger) -> dict[str, Any]:
-    """Keys that make restic stop, panic or work for ever."""
-    odd = [b"junk", b"{}", key_file(forger.master, "x", N=1 << 40), key_file(forger.master, "x", N=3),
+    """Keys that make restic stop, panic or work for ever; others each time, since a name is taken once."""
+    own = os.urandom(8).hex()
+    odd = [b"junk " + own.encode(), json.dumps({"made": own}).encode(),
+           key_file(forger.master, "x", N=1 << 40), key_file(forger.master, "x", N=3),
            key_file(forger.master, "x", data="AAAA"), key_file(forger.master, "x", r=1 << 30, p=1 << 30)]  # fmt: skip
     return {"keys": [forger.way.put("keys", content) for content in odd]}
 
