@@ -191,8 +191,12 @@ def test_a_lock_of_2099_stops_everything(plain: Plain) -> None:
 def test_keys_stop_everything(plain: Plain, attack: str) -> None:
     """T12: keys beside ours, unless restic is told which one to try first."""
     ours = os.listdir(plain.path / "keys")[0]
-    for _ in range(10):  # which keys come before ours is chance
-        getattr(attacks, attack)(plain.forger())
+    forger = plain.forger()
+    for _ in range(10):  # which keys come before ours is chance, so each time ours has another name
+        getattr(attacks, attack)(forger)
+        new = Folder(plain.path).put("keys", key_file(forger.master, PASSWORD))
+        (plain.path / "keys" / ours).unlink()
+        ours = new
         plain.restic("cat", "config", code=None, memory=8 << 30)
         if plain.code != 0:
             break
