@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from shared import fresh, home_in_service
 from stage import Pbs, SourceHost, grow, processes, short_folder
 
 
@@ -45,3 +46,16 @@ def served(pbs: Pbs, source: SourceHost) -> Pbs:
     pbs.start()
     pbs.add("web", source)
     return pbs
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Pbs]:
+    """One served home for the tests of a module, each of which spoils only a source of its own."""
+    with home_in_service() as server:
+        yield server
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses."""
+    return fresh("web")

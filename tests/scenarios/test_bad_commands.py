@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from shared import (
     ends,
     fresh,
     here,
-    home_in_service,
     host_key,
     new_key,
     refused,
@@ -30,19 +28,6 @@ from stage import Pbs, SourceHost, eventually, free_port
 from pbs.restore import compare
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for all tests of this module that spoil only their own source."""
-    with home_in_service() as pbs:
-        yield pbs
-
-
-@pytest.fixture
-def name() -> str:
-    """A name that no other test uses."""
-    return fresh("web")
 
 
 # Sources that come and go

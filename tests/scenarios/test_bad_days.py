@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from shared import (
     ends,
     fresh,
     here,
-    home_in_service,
     items,
     new_key,
     powerless,
@@ -28,19 +26,6 @@ from stage import Pbs, SourceHost, free_port
 from pbs.restore import compare
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for all tests of this module that spoil only their own source."""
-    with home_in_service() as pbs:
-        yield pbs
-
-
-@pytest.fixture
-def name() -> str:
-    """A name that no other test uses."""
-    return fresh("web")
 
 
 # The source does not answer, or is not who it was

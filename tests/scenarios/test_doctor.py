@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from shared import add, fresh, here, home_in_service
+from shared import add, fresh, here
 from stage import Pbs, SourceHost, eventually, find, processes
 
 from pbs.tunnel import public_key
@@ -18,13 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.user]
 # What a key without `restrict` opens; an sshd of an ordinary user can give no terminal, and reaches no unix socket.
 OPEN = {"tcp-forward-to-source", "tcp-forward-from-source", *(["pty"] if os.geteuid() == 0 else [])}
 LENT = {"unix-forward-to-source"} if os.geteuid() == 0 else set()
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for the tests of this module."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 @pytest.fixture

@@ -10,17 +10,10 @@ from pathlib import Path
 import pytest
 from hostile import Victim
 from liar import fingerprint
-from shared import add, fresh, here, home_in_service
+from shared import add, fresh, here
 from stage import Pbs, SourceHost
 
 pytestmark = [pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home; each test has a source of its own in it."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 @pytest.fixture

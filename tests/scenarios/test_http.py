@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
 from liar import lie
-from shared import add, ends, fresh, home_in_service, http, snapshots
+from shared import add, ends, fresh, http, snapshots
 from stage import Pbs, SourceHost, eventually
 
 pytestmark = pytest.mark.slow
 READABLE = ("/", "/api/v1/sources", "/api/v1/runs", "/feeds/all.xml")
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for the tests of this module."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 @pytest.fixture

@@ -14,18 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from shared import add, fresh, here, home_in_service, http
+from shared import add, fresh, here, http
 from stage import Pbs, SourceHost, eventually, grow, processes, short_folder
 
 pytestmark = pytest.mark.slow
 ESCAPES = b"\x1b]0;owned\x07 \x1b[31mred\r\n<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for the tests of this module."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 @pytest.fixture(scope="module")

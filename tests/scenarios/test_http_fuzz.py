@@ -14,18 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared import add, home_in_service, http
+from shared import add, http
 from stage import Pbs, SourceHost
 
 pytestmark = [pytest.mark.slow]
 SECONDS = 100
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for the tests of this module."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 @contextlib.contextmanager
@@ -82,7 +75,7 @@ def tried(home: Pbs, folder: Path, name: str, phase: str, *more: str, port: int)
         [
             sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", f"http://127.0.0.1:{port}", "--seed", "7",
             # One worker: two that parse at once trip over each other in CPython 3.11 (python/cpython#106905).
-                "--phases", phase, "--workers", "1", "--no-shrink",
+            "--phases", phase, "--workers", "1", "--no-shrink",
             # Too many wrong tokens are 429, which it takes for a contradiction; test_login.py tries them.
             "--exclude-checks", "ignored_auth",
             "--request-timeout", "30", "--generation-database", "none", "--continue-on-failure", *more,

@@ -7,23 +7,15 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from liar import lie
-from shared import add, ask, ends, fresh, get, here, home_in_service, state
+from shared import add, ask, ends, fresh, get, here, state
 from stage import Pbs, SourceHost, big, eventually, processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.user]
 SOMEBODY_ELSE = 65534
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Pbs]:
-    """One served home for the tests of this module."""
-    with home_in_service() as pbs:
-        yield pbs
 
 
 class Watcher(threading.Thread):
