@@ -13,6 +13,7 @@ from pbs.assemble import Tools, clear_scratch, endpoint_of, work_of
 from pbs.errors import LeaseLost, LedgerError, PbsError
 from pbs.files import FileLock
 from pbs.model import Ending, Kind, Outcome, Run, Source
+from pbs.rotation import recover
 from pbs.runs.halt import Halt, cancelled, stopped
 from pbs.runs.lifecycle import conduct, imports_first
 from pbs.schedule import retry_of, told
@@ -100,6 +101,7 @@ class Carrier:
                     retry=True,
                 )
             await in_thread(clear_scratch, self._tools.home, source.name)
+            recover(self._tools.home, self._tools.ledger, source.name)
             return await self._run(source, live, lock, in_use)
         except PbsError as error:
             return Ending(error.outcome, error.message, error.hint, retry=error.retryable)

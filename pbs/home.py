@@ -130,6 +130,10 @@ class Home:
         """The repository password of a source."""
         return self.keys / f"{name}.key"
 
+    def rotation(self, name: str) -> Path:
+        """What a change of the repository password of a source is about to do, while it goes on."""
+        return self.keys / f"{name}.rotation"
+
     @property
     def recovery_key(self) -> Path:
         """What opens the copy of the server. No source's key has this name: theirs end in `.key`."""

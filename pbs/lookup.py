@@ -53,6 +53,8 @@ def opened(home: Home, name: str, wanted: str, ledger: Ledger | None = None) -> 
         # Asked under the lock: maintenance may just have removed a snapshot, and written another index.
         receipt = asked.find_receipt(name, wanted)
         usable = tuple(asked.usable(name))
+        # A rotation may just have changed which key is ours.
+        known = asked.repository(name) or known
         inspected = receipt.id in asked.manifests.names(known.id, "snapshots")
         index = frozenset(asked.manifests.names(known.id, "index")) if inspected else None
         yield Found(handle_of(home, known, (lock.descriptor,)), receipt, usable, index)

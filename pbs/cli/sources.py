@@ -350,6 +350,7 @@ def _purge(home: Home, name: str) -> None:
         # Renamed first: a half-deleted repository never stands in the place of a whole one.
         os.rename(home.repository(name), doomed)  # noqa: PTH104
     home.password(name).unlink(missing_ok=True)
+    home.rotation(name).unlink(missing_ok=True)
     home.notify_token(name).unlink(missing_ok=True)
     (home.feeds / f"{name}.xml").unlink(missing_ok=True)
     remove_tree(doomed)

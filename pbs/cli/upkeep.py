@@ -124,6 +124,24 @@ def key_import(context: typer.Context, name: Name, key_file: KeyFile = None) -> 
     note(f"{path} is written; `pbs source add {name} …` or `pbs reload` adopts the repository")
 
 
+@key_group.command("rotate")
+def key_rotate(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Give the repository of a source a new password; the one that it has now no longer opens it. Recovery sheets end."""
+    from pbs.clock import SystemClock
+    from pbs.ledger import open_ledger
+    from pbs.rotation import rotate
+
+    home: Home = context.obj
+    ledger = open_ledger(home.ledger)
+    ledger.require_source(name)
+    key = asyncio.run(rotate(home, ledger, name, SystemClock()))
+    if as_json:
+        document({"source": name, "key": key})
+        return
+    print(f"{name} has a new repository password (key {key[:8]}); the old one no longer opens the repository")
+    note(f"its recovery sheets are void: `pbs key export {name}` prints a new one")
+
+
 def _secret(what: str, key_file: str | None) -> str:
     """A secret from a person or a file: never from the command line, where every process could read it."""
     from pbs.files import explained

@@ -17,6 +17,8 @@ from pbs.ledger.schema import item, manifest, quarantine, receipt, repository, s
 from pbs.model import Manifest, Quarantined, QuarantineState, Receipt, Verified
 
 ROWS_AT_ONCE = 5000
+# In the place of a run, where it was none that made a file.
+OURS = "key"
 
 
 class Manifests:
@@ -71,6 +73,19 @@ class Manifests:
             of_kind = and_(item.c.manifest == _seq(db, known), item.c.kind == kind)
             for part in _parts(map(bytes.fromhex, names)):
                 db.execute(delete(item).where(of_kind, item.c.name.in_(part)))
+
+    def change_key(
+        self, known: str, key: str | None, *, add: Mapping[str, int] | None = None, drop: Iterable[str] = ()
+    ) -> None:
+        """Which key file is ours (None = any that was admitted), and which were made or removed by us."""
+        with self._writer.begin() as db:
+            db.execute(update(repository).where(repository.c.id == known).values(key=key))
+            seq = db.execute(select(manifest.c.seq).where(manifest.c.repository == known)).scalar()
+            if seq is not None:
+                _add(db, seq, "keys", add or {}, Verified.FULL, OURS)
+                gone = [bytes.fromhex(name) for name in drop]
+                of_kind = and_(item.c.manifest == seq, item.c.kind == "keys")
+                db.execute(delete(item).where(of_kind, item.c.name.in_(gone)))
 
     def add_snapshot(self, value: Receipt, known: str, size: int) -> None:
         """A snapshot that was inspected, and its receipt, together."""

@@ -4,7 +4,7 @@ from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import entry_at, listing
 from pbs.repository.inspection import Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
-from pbs.repository.keyfile import open_key, wrap_key
+from pbs.repository.keyfile import open_key, seal_key, wrap_key
 from pbs.repository.making import create, own_key
 from pbs.repository.messages import DEVICES, Entry
 from pbs.repository.reading import Reading, read_again
@@ -76,6 +76,7 @@ __all__ = [
     "rebuild_index",
     "require",
     "salvage",
+    "seal_key",
     "size_of",
     "snapshot",
     "sound",

@@ -88,7 +88,9 @@ ROOMS: dict[str, set[str]] = {
     "servercopy": GROUND | {"clock", "files", "home", "ledger", "repository", "scratch"},
     "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
-    "carry": GROUND | {"assemble", "files", "runs", "schedule", "threads"},
+    "carry": GROUND | {"assemble", "files", "rotation", "runs", "schedule", "threads"},
+    "rotation": GROUND
+    | {"assemble", "clock", "endpoint", "files", "home", "ledger", "repository", "scratch"},
     "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "keeper": set(),
     "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},
