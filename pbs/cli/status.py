@@ -168,21 +168,20 @@ def _with_progress(home: Home, run: Facts) -> Facts:
 def stopped_sources(home: Home) -> list[Facts]:
     """The sources as configuration and ledger tell them, without the service."""
     from pbs.config import load
-    from pbs.ledger import open_ledger
-    from pbs.model import Outcome
+    from pbs.ledger import Standing, open_ledger
     from pbs.views import source_view
 
-    ledger = open_ledger(home.ledger)
-    return [
-        source_view(
-            source,
-            last=ledger.newest_run(name),
-            last_ok=ledger.newest_run(name, Outcome.OK),
-            snapshots=len(ledger.usable(name)),
-            repository_bytes=None,
+    overview, sources = open_ledger(home.ledger).overview, load(home).sources
+    standings, counts = overview.standings(sources), overview.counts(sources)
+    views = []
+    for name, source in sorted(sources.items()):
+        stands, count = standings.get(name, Standing()), counts.get(name, 0)
+        views.append(
+            source_view(
+                source, last=stands.last, last_ok=stands.last_ok, snapshots=count, repository_bytes=None
+            )
         )
-        for name, source in sorted(load(home).sources.items())
-    ]
+    return views
 
 
 def _lines(facts: Facts, room: int | None) -> list[str]:

@@ -3,8 +3,9 @@
 It records and answers; it never decides what should happen, and never touches a repository.
 """
 
+from pbs.ledger.overview import Standing, Step
 from pbs.ledger.queue import has_room
 from pbs.ledger.slots import Deal, missed_run
 from pbs.ledger.store import Ledger, open_ledger
 
-__all__ = ["Deal", "Ledger", "has_room", "missed_run", "open_ledger"]
+__all__ = ["Deal", "Ledger", "Standing", "Step", "has_room", "missed_run", "open_ledger"]

@@ -16,7 +16,6 @@ from pbs.ledger import rows
 from pbs.ledger.schema import item, manifest, quarantine, receipt, repository, source, writer
 from pbs.model import Manifest, Quarantined, QuarantineState, Receipt, Verified
 
-ROWS_AT_ONCE = 5000
 # In the place of a run, where it was none that made a file.
 OURS = "key"
 
@@ -71,7 +70,7 @@ class Manifests:
         """These were admitted, and are gone because we removed them ourselves."""
         with self._writer.begin() as db:
             of_kind = and_(item.c.manifest == _seq(db, known), item.c.kind == kind)
-            for part in _parts(map(bytes.fromhex, names)):
+            for part in rows.parts(map(bytes.fromhex, names)):
                 db.execute(delete(item).where(of_kind, item.c.name.in_(part)))
 
     def change_key(
@@ -131,7 +130,7 @@ class Manifests:
                 of_kind = and_(item.c.manifest == seq, item.c.kind == kind)
                 have = {bytes(name) for name in db.execute(select(item.c.name).where(of_kind)).scalars()}
                 wanted = {bytes.fromhex(name) for name in names}
-                for part in _parts(have - wanted):
+                for part in rows.parts(have - wanted):
                     db.execute(delete(item).where(of_kind, item.c.name.in_(part)))
                 fresh = {name.hex(): names[name.hex()] for name in wanted - have}
                 _add(db, seq, kind, fresh, Verified.FULL, run)
@@ -218,7 +217,7 @@ class Quarantine:
     def discarded(self, numbers: Iterable[int]) -> None:
         """Write down that a person had these removed."""
         with self._writer.begin() as db:
-            for part in _parts(numbers):
+            for part in rows.parts(numbers):
                 db.execute(
                     update(quarantine)
                     .where(quarantine.c.seq.in_(part))
@@ -261,7 +260,7 @@ def _seq(db: Connection, known: str) -> int:
 
 def _add(db: Connection, seq: int, kind: str, names: Mapping[str, int], verified: Verified, run: str) -> None:
     have: set[bytes] = set()
-    for part in _parts(map(bytes.fromhex, names)):
+    for part in rows.parts(map(bytes.fromhex, names)):
         query = select(item.c.name).where(item.c.manifest == seq, item.c.kind == kind, item.c.name.in_(part))
         have |= {bytes(name) for name in db.execute(query).scalars()}
     made = [
@@ -278,9 +277,3 @@ def _add(db: Connection, seq: int, kind: str, names: Mapping[str, int], verified
     ]
     if made:
         db.execute(insert(item), made)
-
-
-def _parts(values: Iterable[Any]) -> Iterable[list[Any]]:
-    everything = list(values)
-    for begin in range(0, len(everything), ROWS_AT_ONCE):
-        yield everything[begin : begin + ROWS_AT_ONCE]

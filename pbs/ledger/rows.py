@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -20,6 +21,8 @@ from pbs.model import (
     RunState,
     Verified,
 )
+
+AT_ONCE = 5000
 
 
 def run(row: Row[Any]) -> Run:
@@ -78,3 +81,10 @@ def receipt_values(value: Receipt, repository: str) -> dict[str, Any]:
 def repository(row: Row[Any]) -> Repository:
     """A repository as its row (joined with its source's name) tells it."""
     return Repository(id=row.id, source=row.name, path=row.path, key=row.key)
+
+
+def parts(values: Iterable[Any]) -> Iterator[list[Any]]:
+    """These values in parts that one statement takes."""
+    everything = list(values)
+    for begin in range(0, len(everything), AT_ONCE):
+        yield everything[begin : begin + AT_ONCE]

@@ -57,7 +57,7 @@ class Moment(TypeDecorator[datetime]):
         """From text."""
         if value is None:
             return None
-        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        return datetime.fromisoformat(value)
 
 
 metadata = MetaData()

@@ -15,8 +15,9 @@ from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
-from pbs.ledger.custody import Custody
+from pbs.ledger.custody import USABLE, Custody
 from pbs.ledger.manifests import Manifests, Quarantine
+from pbs.ledger.overview import Overview
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import (
     HEAD,
@@ -32,10 +33,9 @@ from pbs.ledger.schema import (
 )
 from pbs.ledger.slots import Slots
 from pbs.ledger.upkeep import Upkeep
-from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
+from pbs.model import Kind, Outcome, Receipt, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
-USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 
 
 def schema_version(engine: Engine) -> str | None:
@@ -84,7 +84,7 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 class Ledger:
     """Sources, repositories, receipts, events; `queue` is the life of runs, `slots` how far schedules were dealt with,
     `cancelling` who wants a run to stop, `access` who may ask, `manifests` what was admitted, file by file, `quarantine`
-    what was set aside, `upkeep` its own care.
+    what was set aside, `overview` where all sources stand, `upkeep` its own care.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -98,6 +98,7 @@ class Ledger:
         self.custody = Custody(engine)
         self.manifests = Manifests(engine)
         self.quarantine = Quarantine(engine)
+        self.overview = Overview(engine)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -25,6 +25,7 @@ from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
 from pbs.web.door import Doors, answering
 from pbs.web.face import FACE, Face
+from pbs.web.frame import page
 from pbs.web.guard import Failures, Keys, of_this_site, on_socket, on_tcp, operation_of
 from pbs.web.login import DESK, Desk, way_in
 
@@ -34,8 +35,8 @@ BACKLOG = 128
 GRACE_SECONDS = 3.0
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     # Not `no-referrer`: with it browsers hide from us that a form of our own pages is our own.
@@ -75,7 +76,7 @@ async def one_error_shape(request: web.Request, handler: Handler) -> web.StreamR
         log.exception("%s %s", request.method, known.path if known is not None else "")
         problem, status = PbsError("a fault of pbs itself", "see var/log/controller.log"), 500
     if "text/html" in request.headers.get("Accept", ""):
-        response = pages.page(request, "error.html.j2", status, error=error_view(problem)["error"])
+        response = page(request, "error.html.j2", status, error=error_view(problem)["error"])
     else:
         response = web.json_response(error_view(problem), status=status)
     response.headers.update(headers)

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from pbs.errors import UsageError
 from pbs.render import render
-from pbs.web.declare import Asked, Media, OfAPage, Role, operation
+from pbs.web.assets import assets
+from pbs.web.declare import Asked, OfAPage, Role, operation
+from pbs.web.frame import PAGE, OfAForm, go_to
 from pbs.web.guard import LONGEST, WHO, Failures, Keys, digest_of, refuse_wrong, who_asks
 
-PAGE = Media("text/html", "A page.")
 LONGEST_NEXT = 2000
 
 
@@ -48,12 +49,6 @@ class Given(Asked):
     next: Annotated[str, Field(description="A path of this server.")] = "/"
 
 
-class Leaving(Asked):
-    """What the button of a page sends."""
-
-    csrf: Annotated[str, Field(description="What belongs to the login.")] = ""
-
-
 def own_path(path: str) -> str:
     """This path where it is one of this server's; else its first page. What browsers take for another host is none."""
     plain = path.isascii() and path.isprintable() and " " not in path and "\\" not in path
@@ -73,11 +68,6 @@ def way_in(request: web.Request) -> web.StreamResponse | None:
     return go_to(f"/login?next={here}" if here != "%2F" else "/login")
 
 
-def go_to(path: str) -> web.Response:
-    """Send a browser to another page."""
-    return web.Response(status=303, headers={"Location": path})
-
-
 @operation("GET", "/login", PAGE, role=Role.NOBODY)
 async def login(request: web.Request, asked: Place) -> web.StreamResponse:
     """The page for logging in."""
@@ -87,7 +77,7 @@ async def login(request: web.Request, asked: Place) -> web.StreamResponse:
 
 
 def _page(next_path: str, status: int, said: str) -> web.Response:
-    text = render("login.html.j2", next=next_path, said=said)
+    text = render("login.html.j2", next=next_path, said=said, assets=assets())
     return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
 
 
@@ -115,7 +105,7 @@ async def enter(request: web.Request, asked: Given) -> web.StreamResponse:
 
 
 @operation("POST", "/logout", PAGE, status=303, role=Role.VIEWER, form=True)
-async def leave(request: web.Request, asked: Leaving) -> web.StreamResponse:  # noqa: ARG001 - the guard looked at it
+async def leave(request: web.Request, asked: OfAForm) -> web.StreamResponse:  # noqa: ARG001 - the guard looked at it
     """Log out."""
     desk, who = request.app[DESK], who_asks(request)
     if desk is None or who.session is None:

@@ -1,16 +1,21 @@
-"""The pages for people: the newest runs, and one run, which the feed links to. Text from a source is escaped by the template."""
+"""The pages for people. Text from a source is escaped by the template."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import Annotated
+from urllib.parse import urlencode
 
-from pbs.render import render
-from pbs.text import duration, size
+from aiohttp import web
+from pydantic import BeforeValidator
+
+from pbs.model import Kind, Outcome
 from pbs.views import run_view
-from pbs.web import login
+from pbs.web import assets, fleet, login, source
 from pbs.web.declare import OfAPage, operation
 from pbs.web.face import FACE
-from pbs.web.guard import who_asks
+from pbs.web.frame import PAGE, page
+
+A_PAGE = 50
 
 
 class PageOfRun(OfAPage):
@@ -19,20 +24,40 @@ class PageOfRun(OfAPage):
     run: str
 
 
-def page(request: web.Request, template: str, status: int = 200, **values: object) -> web.Response:
-    """A page; its foot tells who looks at it."""
-    text = render(template, who=who_asks(request), status=status, size=size, duration=duration, **values)
-    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+def _or_any(value: object) -> object:
+    """What a form sends for a field that was left empty."""
+    return value or None
 
 
-@operation("GET", "/", login.PAGE)
-async def index(request: web.Request, asked: OfAPage) -> web.StreamResponse:  # noqa: ARG001
-    """The newest runs."""
-    runs = [run_view(each) for each in request.app[FACE].ledger.runs(limit=50)]
-    return page(request, "index.html.j2", runs=runs)
+class SomeRuns(OfAPage):
+    """Which runs."""
+
+    source: str = ""
+    kind: Annotated[Kind | None, BeforeValidator(_or_any)] = None
+    outcome: Annotated[Outcome | None, BeforeValidator(_or_any)] = None
+    before: str = ""
 
 
-@operation("GET", "/runs/{run}", login.PAGE)
+@operation("GET", "/runs", PAGE)
+async def runs(request: web.Request, asked: SomeRuns) -> web.StreamResponse:
+    """Runs, newest first."""
+    ledger = request.app[FACE].ledger
+    found = ledger.runs(
+        asked.source or None,
+        kind=asked.kind,
+        outcome=asked.outcome,
+        before=asked.before or None,
+        limit=A_PAGE + 1,
+    )
+    shown = [run_view(each) for each in found[:A_PAGE]]
+    more = {key: value for key, value in asked.model_dump(mode="json").items() if value}
+    older = f"/runs?{urlencode({**more, 'before': shown[-1]['id']})}" if len(found) > A_PAGE else None
+    return page(
+        request, "runs.html.j2", asked=asked, runs=shown, older=older, of_source=False, kinds=list(Kind), outcomes=list(Outcome)
+    )  # fmt: skip
+
+
+@operation("GET", "/runs/{run}", PAGE)
 async def run(request: web.Request, asked: PageOfRun) -> web.StreamResponse:
     """What one run did."""
     found = request.app[FACE].ledger.run(asked.run)
@@ -40,4 +65,4 @@ async def run(request: web.Request, asked: PageOfRun) -> web.StreamResponse:
 
 
 # Pages are for people: they are routed and guarded like every operation, but stand in no document for programs.
-OPERATIONS = (index, run, *login.OPERATIONS)
+OPERATIONS = (*fleet.OPERATIONS, *source.OPERATIONS, runs, run, *assets.OPERATIONS, *login.OPERATIONS)

@@ -1,0 +1,126 @@
+"""Where all sources stand, in few queries however many there are. It only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, func, null, select
+
+from pbs.ledger import rows
+from pbs.ledger.custody import USABLE
+from pbs.ledger.schema import receipt, repository, source
+from pbs.ledger.schema import run as runs
+from pbs.model import Kind, Outcome, Run, RunState
+
+# What a run printed can be long, and no overview shows it.
+COLUMNS = [
+    null().label("output") if each.name == "output" else each for each in runs.c if each.name != "lease"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a source stands: its newest run, its newest pull that is over, its newest good pull, the one that goes on or waits."""
+
+    last: Run | None = None
+    pull: Run | None = None
+    last_ok: Run | None = None
+    live: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A run as a strip of many shows it."""
+
+    id: str
+    kind: Kind
+    state: RunState
+    outcome: Outcome | None
+
+
+class Overview:
+    """What is asked of many sources at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def standings(self, names: Iterable[str]) -> dict[str, Standing]:
+        """Where each of these sources stands."""
+        pull = runs.c.kind == Kind.PULL
+        query = select(
+            source.c.name,
+            _newest().label("last"),
+            _newest(pull, runs.c.state == RunState.ENDED).label("pull"),
+            _newest(pull, runs.c.outcome == Outcome.OK).label("last_ok"),
+        )
+        going = (
+            select(*COLUMNS)
+            .where(runs.c.state.in_((RunState.QUEUED, RunState.RUNNING)))
+            .order_by(runs.c.state, runs.c.seq.desc())
+        )
+        with self._engine.connect() as db:
+            found = [
+                row for part in rows.parts(names) for row in db.execute(query.where(source.c.name.in_(part)))
+            ]
+            told = _by_seq(db, {seq for row in found for seq in row[1:] if seq is not None})
+            live = {row.source: rows.run(row) for row in db.execute(going)}
+        return {
+            row.name: Standing(
+                told.get(row.last), told.get(row.pull), told.get(row.last_ok), live.get(row.name)
+            )
+            for row in found
+        }
+
+    def counts(self, names: Iterable[str]) -> dict[str, int]:
+        """How many snapshots of each of these sources can be used; of one without any, nothing."""
+        found: dict[str, int] = {}
+        with self._engine.connect() as db:
+            for part in rows.parts(names):
+                query = (
+                    select(source.c.name, func.count())
+                    .select_from(receipt.join(repository).join(source))
+                    .where(source.c.name.in_(part), receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
+                    .group_by(source.c.name)
+                )
+                found |= {row[0]: row[1] for row in db.execute(query)}
+        return found
+
+    def strips(self, names: Iterable[str], length: int) -> dict[str, list[Step]]:
+        """The newest runs of each of these sources, `length` at most, oldest first."""
+        oldest = (
+            select(runs.c.seq)
+            .where(runs.c.source == source.c.name)
+            .order_by(runs.c.seq.desc())
+            .limit(1)
+            .offset(length - 1)
+            .correlate(source)
+            .scalar_subquery()
+        )
+        found: dict[str, list[Step]] = {}
+        with self._engine.connect() as db:
+            for part in rows.parts(names):
+                query = (
+                    select(source.c.name, runs.c.id, runs.c.kind, runs.c.state, runs.c.outcome)
+                    .join(runs, runs.c.source == source.c.name)
+                    .where(source.c.name.in_(part), runs.c.seq >= func.coalesce(oldest, 0))
+                    .order_by(runs.c.seq)
+                )
+                for name, identity, kind, state, outcome in db.execute(query):
+                    step = Step(identity, Kind(kind), RunState(state), Outcome(outcome) if outcome else None)
+                    found.setdefault(name, []).append(step)
+        return found
+
+
+def _newest(*wanted: ColumnElement[bool]) -> ScalarSelect[int]:
+    """The newest run of a source that is like this."""
+    query = select(runs.c.seq).where(runs.c.source == source.c.name, *wanted)
+    return query.order_by(runs.c.seq.desc()).limit(1).correlate(source).scalar_subquery()
+
+
+def _by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Run]:
+    return {
+        row.seq: rows.run(row)
+        for part in rows.parts(seqs)
+        for row in db.execute(select(*COLUMNS).where(runs.c.seq.in_(part)))
+    }
