@@ -5,7 +5,6 @@ It wires; it decides nothing and does nothing by itself.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -32,6 +31,7 @@ from pbs.runs.report import Report
 from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.scratch import sweep
+from pbs.space import Space, space_of
 from pbs.threads import in_thread
 
 
@@ -209,10 +209,9 @@ class KnownRepository:
         """What opens it."""
         return self.handle.password
 
-    def free_bytes(self) -> int:
-        """Free space of its file system."""
-        status = os.statvfs(self.handle.path)
-        return status.f_bavail * status.f_frsize
+    def space(self) -> Space:
+        """How full its file system is."""
+        return space_of(self.handle.path)
 
 
 class LegacyTree:

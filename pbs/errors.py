@@ -32,6 +32,8 @@
     │   ├── AgentBusy
     │   └── TunnelBroken      the connection or the agent ended before its time
     ├── AdmissionRefused      what arrived is not what was promised
+    │   └── CutOff            the source took, or sent, more than it may in one run
+    ├── NoRoom                the disk is too full for anything to be added
     ├── RetentionHeld         nothing may be removed before a person has looked
     └── RestoreError
 
@@ -287,6 +289,20 @@ class AdmissionRefused(PbsError):
     code = "admission"
     exit_code = 4
     outcome = Outcome.REFUSED
+
+
+class CutOff(AdmissionRefused):
+    """The source was cut off from its endpoint: it took, or sent, more than it may in one run."""
+
+    code = "cut_off"
+
+
+class NoRoom(PbsError):
+    """The disk is too full for anything to be added."""
+
+    code = "no_room"
+    retryable = True
+    http_status = 507
 
 
 class RetentionHeld(PbsError):

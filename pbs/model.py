@@ -146,7 +146,8 @@ class Source:
     """One thing that is backed up, with everything that a run of it needs to know (no secrets).
 
     `window` is opening and closing in minutes of the day; `jitter` in seconds, None = as the schedule allows;
-    `read_budget` the bytes that a run may read back, None = any number.
+    `read_budget` the bytes that a run may read back, `write_budget` those that it may send, None = any number; `reserve`
+    what stays free on the server's disk, in bytes or in per cent of it.
     """
 
     name: str
@@ -164,6 +165,8 @@ class Source:
     retries: int = 2
     sandbox: bool = True
     read_budget: int | None = 8_000_000_000
+    write_budget: int | None = None
+    reserve: tuple[int, int] = (0, 1)
     keeping: Keeping = field(default_factory=Keeping)
     admission: Verified = Verified.FULL
     reread_every: int = 100
@@ -193,6 +196,7 @@ class ServerSettings:
     log_format: str = "text"
     max_runs_per_host: int = 2
     stop_grace: float = 60.0
+    reserve: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True, slots=True)

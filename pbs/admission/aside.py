@@ -19,6 +19,7 @@ from pbs.clock import stamp
 from pbs.ledger import Ledger
 from pbs.model import Quarantined, QuarantineState
 from pbs.repository import size_of
+from pbs.space import Reserve, shortage, space_of
 
 # Each has a row and a line of its own: a source that leaves a million must not keep a worker for hours.
 MOST_RECORDED = 1000
@@ -47,6 +48,7 @@ class Aside:
     ledger: Ledger
     known: str
     room: int
+    reserve: Reserve = (0, 0)
 
     def take(self, found: Iterable[Found], now: datetime) -> list[Quarantined]:
         """Record these and move them away; what there is no room for is removed. Says what was recorded.
@@ -55,7 +57,9 @@ class Aside:
             HomeError: they cannot be moved.
         """
         everything = list(found)
-        left = self.room - self.ledger.quarantine.kept_bytes(self.known)
+        # On a full disk the others need the room more than anybody needs to look at this.
+        scarce = shortage(self.reserve, space_of(self.repository)) is not None
+        left = 0 if scarce else self.room - self.ledger.quarantine.kept_bytes(self.known)
         records, moves = [], []
         for each in everything[:MOST_RECORDED]:
             size = size_of(self.repository / each.path)
@@ -64,7 +68,7 @@ class Aside:
             if left < 0:
                 state, reason = (
                     QuarantineState.REMOVED,
-                    f"{reason}; the quarantine is full, so it was removed",
+                    f"{reason}; the {'disk' if scarce else 'quarantine'} is full, so it was removed",
                 )
             made = Quarantined(self.source, self.run, now, each.kind, shown(each.path), size, reason, state)
             records.append(made)

@@ -88,7 +88,7 @@ class Desk:
         self._packs = Packs(place, ledger, run.id, clock, journal, full=source.admission is Verified.FULL)
         self._aside = Aside(
             place.handle.path, place.quarantine, place.source, run.id, ledger, place.id,
-            source.quota or DEFAULT_ROOM,
+            source.quota or DEFAULT_ROOM, source.reserve,
         )  # fmt: skip
         self._moved: list[Quarantined] = []
         self.reread: str | None = None

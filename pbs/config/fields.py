@@ -98,6 +98,12 @@ class ServerFields(Fields):
         "What anybody may read over TCP without login. Feeds name sources and show the output of their runs.",
         takes='list of "feeds", "metrics", "health"', examples=(["feeds"],),
     )  # fmt: skip
+    reserve: kinds.Reserve = field(
+        "1%", "How much of the disk of the repositories stays free. Below it no pull and no import begins, and those that go on are "
+        "stopped, so that one source never takes the room of the others, of restores and of pruning; runs that sent little "
+        "may come to their end. Runs that were stopped are tried again.",
+        takes='share, size or "none"', examples=("20GB", "5%"),
+    )  # fmt: skip
     copies: kinds.Copy = field(
         "daily", "Whether ledger, keys and configuration are copied, encrypted, to srv/backup/pbs/.server.restic: once a day, "
         "and soon after a change of keys or configuration. `pbs key recovery` prints what opens the copy.",
@@ -207,10 +213,16 @@ class DefaultFields(Fields):
         None, 'How large the repository may grow; beyond it runs are refused. "none" lifts a quota that [defaults] sets.',
         takes='size or "none"', examples=("200GB",),
     )  # fmt: skip
-    read_budget: kinds.ReadBudget = field(
+    read_budget: kinds.Budget = field(
         "8GB", "How much a run may read back from its own repository. A backup reads the index and the folders of the snapshot "
         "before it; a source in other hands would read everything that was ever backed up. Beyond it the run is refused.",
         takes='size or "none"', examples=("50GB",),
+    )  # fmt: skip
+    write_budget: kinds.Budget = field(
+        None, "How much a run may send. A source in other hands could fill the disk with what nobody needs; beyond it the run is "
+        "refused. The first run of a source sends everything. Whatever it is, a run stops where the quota or the reserve of the "
+        "server begins.",
+        takes='size or "none"', examples=("20GB",),
     )  # fmt: skip
     limits: LimitFields = field(
         {}, "How fast a run may transfer. KB = 1000 bytes, KiB = 1024.",

@@ -28,6 +28,7 @@ _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 LEAST_LOGS = 10_000_000
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-((?=24:00)24|[01][0-9]|2[0-3]):([0-5][0-9])")
 LEAST_READ = 1_000_000
+MOST_RESERVE_PERCENT = 50
 NAME_RULE = (
     'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
 )
@@ -185,11 +186,23 @@ def _size(value: object) -> int | None:
     return count
 
 
-def _read_budget(value: object) -> int | None:
+def _budget(value: object) -> int | None:
     count = _size(value)
     if count is not None and count < LEAST_READ:
         raise ValueError(f'{shown(value)} is too little for any backup; write "100MB" or more, or "none"')
     return count
+
+
+def _reserve(value: object) -> tuple[int, int]:
+    """Bytes, or per cent."""
+    if isinstance(value, str) and value.endswith("%"):
+        percent = _percent(value)
+        if percent > MOST_RESERVE_PERCENT:
+            raise ValueError(
+                f'{shown(value)} would leave too little for backups; write "50%" or less, or a size'
+            )
+        return 0, percent
+    return _size(value) or 0, 0
 
 
 def _log_size(value: object) -> int:
@@ -337,8 +350,9 @@ Doors = Annotated[
     WithJsonSchema({"type": "array", "items": _STRING | {"enum": ["feeds", "metrics", "health"]}}),
 ]
 Quota = Annotated[int | None, PlainValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
-ReadBudget = Annotated[
-    int | None, PlainValidator(_read_budget), WithJsonSchema({"type": ["string", "integer"]})
+Budget = Annotated[int | None, PlainValidator(_budget), WithJsonSchema({"type": ["string", "integer"]})]
+Reserve = Annotated[
+    tuple[int, int], PlainValidator(_reserve), WithJsonSchema({"type": ["string", "integer"]})
 ]
 Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
 Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]

@@ -195,7 +195,7 @@ def _config(
     merged = {entry.name: SourceFields.model_validate({**defaults, **entry.data}) for entry in entries}
     return Config(
         _server(server, written),
-        {name: _source(home, name, fields) for name, fields in merged.items()},
+        {name: _source(home, name, fields, server.reserve) for name, fields in merged.items()},
         {name: _policy(home, fields) for name, fields in merged.items()},
         {entry.name: list(_origins(entry, defaults)) for entry in entries},
     )
@@ -220,10 +220,11 @@ def _server(fields: ServerFields, written: Mapping[str, object]) -> ServerSettin
         fields.log_format,
         fields.max_runs_per_host,
         fields.stop_grace,
+        fields.reserve,
     )
 
 
-def _source(home: Home, name: str, fields: SourceFields) -> Source:
+def _source(home: Home, name: str, fields: SourceFields, reserve: tuple[int, int]) -> Source:
     return Source(
         name=name,
         address=Address(
@@ -234,6 +235,8 @@ def _source(home: Home, name: str, fields: SourceFields) -> Source:
         sandbox=fields.sandbox == "auto",
         quota=fields.quota,
         read_budget=fields.read_budget,
+        write_budget=fields.write_budget,
+        reserve=reserve,
         limits=Limits(fields.limits.upload, fields.limits.download),
         admission=Verified(fields.admission),
         reread_every=fields.reread_every,

@@ -5,8 +5,9 @@ It only ever reads the legacy tree. Its history stays where it is.
 
 from __future__ import annotations
 
-from pbs.errors import AdmissionRefused
+from pbs.errors import AdmissionRefused, NoRoom
 from pbs.model import Ending, Kind, Outcome, ReceiptState
+from pbs.runs.room import Room, tidy
 from pbs.runs.work import Work
 
 
@@ -46,8 +47,13 @@ async def migrate(work: Work) -> Ending:
     before = await work.desk.ready()
     for remark in (*before.incidents, *before.remarks):
         work.report.remark(remark)
+    room = Room(work)
+    room.enter()
     work.stages.enter("import")
-    snapshot_id, moment = await work.legacy.import_newest(work.run, work.report.take)
+    try:
+        snapshot_id, moment = await work.legacy.import_newest(work.run, room.watched(work.report.take))
+    except NoRoom as error:
+        return await tidy(work, error)
     work.stages.enter("admission")
     # What we wrote ourselves is read as well: it proves the disk, and one rule for everything is the one that holds.
     verdict = await work.desk.close(snapshot_id, Outcome.OK, work.legacy.root(), moment)

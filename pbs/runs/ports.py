@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pbs import retention
 from pbs.errors import PbsError
 from pbs.model import Damage, Kind, Outcome, Receipt, RootMeta, Run, Snapshot
+from pbs.space import Space
 
 Event = dict[str, Any]
 
@@ -142,8 +143,8 @@ class Repository(Protocol):
         """What opens it; None where it has none."""
         ...
 
-    def free_bytes(self) -> int:
-        """Free space of its file system."""
+    def space(self) -> Space:
+        """How full its file system is."""
         ...
 
 
@@ -272,9 +273,9 @@ class Line(Protocol):
         ...
 
     def lend(
-        self, listen: str, target: Path, read_budget: int | None = None
+        self, listen: str, target: Path, read_budget: int | None, writable: Callable[[int], str | None]
     ) -> AbstractAsyncContextManager[Counter]:
-        """Let the source reach `target` at its path `listen`, and read so many bytes there."""
+        """Let the source reach `target` at its path `listen`, read so many bytes there, and send as long as it is writable."""
         ...
 
 

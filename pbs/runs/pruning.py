@@ -8,11 +8,10 @@ from __future__ import annotations
 from pbs.errors import RetentionHeld
 from pbs.runs.checking import structure
 from pbs.runs.work import Work
+from pbs.space import kept_free
 from pbs.text import size
 
 PRUNED = "pruned"
-# Left free for everybody else while packs are written anew.
-RESERVE_BYTES = 1 << 30
 # Below this not even a new index can be written safely.
 LEAST_BYTES = 64 << 20
 
@@ -47,15 +46,16 @@ async def prune(work: Work) -> str:
 
 
 def _room(work: Work) -> int:
-    """How much may be written anew; 0 = only what is wholly unneeded goes.
+    """How much may be written anew, what is kept free left alone; 0 = only what is wholly unneeded goes.
 
     Raises:
         RetentionHeld: the disk is so full that nothing can be written at all.
     """
-    free = work.repository.free_bytes()
+    space = work.repository.space()
+    free = space.free
     if free < LEAST_BYTES:
         raise RetentionHeld(
             f"nothing is pruned: only {size(free)} are free on the disk of the repository",
             f"free {size(LEAST_BYTES)} first: prune writes a new index before it removes anything",
         )
-    return max(0, free - RESERVE_BYTES)
+    return max(0, free - max(LEAST_BYTES, kept_free(work.source.reserve, space)))

@@ -12,35 +12,32 @@ from dataclasses import replace
 from typing import Any
 
 from pbs.errors import (
-    AdmissionRefused,
-    AgentBusy,
     AgentMissing,
     AgentRefused,
+    CutOff,
     EndpointError,
-    HomeError,
+    NoRoom,
     PbsError,
     TunnelBroken,
 )
 from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
 from pbs.runs import retaining
+from pbs.runs.causes import end_error, why_failed
 from pbs.runs.ports import Counter, Event, Talk, Verdict
 from pbs.runs.progress import whole_number
 from pbs.runs.report import Report
+from pbs.runs.room import Room, tidy
 from pbs.runs.work import Work
-from pbs.text import duration, size
+from pbs.text import duration
 
 PROTOCOL = 1
 SOCKET_PATH_LIMIT = 107
 # What an agent uses itself, since the path becomes part of a URL; nothing else comes near a message or a log.
 SOCKET_FOLDER = re.compile(r"/[A-Za-z0-9/._+@-]*")
 PING_SECONDS = 30.0
-BUSY, BAD_REQUEST, NO_TOOL, REFUSED = 75, 65, 69, (64, 77)
-DISK_FULL_BYTES = 64 << 20
 ENDPOINT_SECONDS = 30.0
 # An agent that says every second that it is where it was, or an endpoint that takes bytes and answers nothing.
 STALLED_SECONDS = 1800.0
-# How rest-server, repeated by restic, says that a file cannot be written.
-NO_SPACE = re.compile(r"\(507\)|Insufficient Storage|\(500\)")
 
 
 async def pull(work: Work) -> Ending:
@@ -55,11 +52,17 @@ async def pull(work: Work) -> Ending:
     before = await work.desk.ready()
     for remark in (*before.remarks, *_left(before)):
         work.report.remark(remark)
+    room = Room(work)
+    room.enter()
     work.stages.enter("endpoint")
     try:
         await work.endpoint.open()
         async with work.desk.watching():
-            end = await _transfer(work)
+            end = await _transfer(work, room)
+    except (CutOff, NoRoom) as error:
+        if not await _shut_after_failure(work):
+            raise
+        return await tidy(work, error)
     except BaseException:
         await _shut_after_failure(work)
         raise
@@ -69,15 +72,16 @@ async def pull(work: Work) -> Ending:
     return await retaining.follow(work, await _conclude(work, end))
 
 
-async def _shut_after_failure(work: Work) -> None:
-    """Shut the door, and let nothing that goes wrong with that hide why the run failed."""
+async def _shut_after_failure(work: Work) -> bool:
+    """Shut the door, and let nothing that goes wrong with that hide why the run failed; whether it is shut."""
     work.stages.enter("shut")
     try:
         await work.endpoint.shut()
     except PbsError as error:
         work.journal.write("log", text=error.message)
-    else:
-        work.desk.clear()
+        return False
+    work.desk.clear()
+    return True
 
 
 def _left(before: Verdict) -> list[str]:
@@ -93,7 +97,7 @@ def _total(work: Work) -> Receipt | None:
     return usable[-1] if usable else None
 
 
-async def _transfer(work: Work) -> Event:
+async def _transfer(work: Work, room: Room) -> Event:
     """Everything that happens while the source can reach its endpoint. Returns the agent's `end`."""
     work.stages.enter("connect", host=work.source.address.host, port=work.source.address.port)
     async with work.connect() as line:
@@ -102,12 +106,16 @@ async def _transfer(work: Work) -> Event:
         async with await line.say("backup") as talk:
             listen = socket_path(await _greeting(work, talk))
             work.stages.enter("forward")
-            async with line.lend(listen, work.endpoint.socket, work.source.read_budget) as counter:
+            budget = work.source.read_budget
+            async with line.lend(listen, work.endpoint.socket, budget, room.writable) as counter:
                 try:
-                    return await _backup(work, talk, listen, counter)
+                    end = await _backup(work, talk, listen, counter)
                 except TunnelBroken:
-                    _not_cut_off(work, counter)
+                    _not_cut_off(work, counter, room)
                     raise
+                else:
+                    _not_cut_off(work, counter, room)
+                    return end
                 finally:
                     work.report.tunnel_bytes = counter.received
                     _tell_denials(work, counter)
@@ -153,7 +161,7 @@ async def _greeting(work: Work, talk: Talk) -> str:
     # No folder, no work: what is wrong there comes as the end.
     async for event in talk.events(within=PING_SECONDS):
         work.report.take(event)
-    raise _end_error(talk.end or {}, whole_number((talk.end or {}).get("exit")), work.source.name)
+    raise end_error(talk.end or {}, whole_number((talk.end or {}).get("exit")), work.source.name)
 
 
 def _own_profile(work: Work, profile: str) -> None:
@@ -206,19 +214,20 @@ async def _backup(work: Work, talk: Talk, listen: str, counter: Counter) -> Even
                 f"{ENDPOINT_SECONDS:g} s",
                 f"look at var/log/endpoint-{work.source.name}.log",
             )
-    _not_cut_off(work, counter)
     assert talk.end is not None  # noqa: S101 - events() ends with it or raises
     return talk.end
 
 
-def _not_cut_off(work: Work, counter: Counter) -> None:
+def _not_cut_off(work: Work, counter: Counter, room: Room) -> None:
     """Whatever a source that was cut off says, or its connection does: this is why it ended.
 
     Raises:
-        AdmissionRefused: it was.
+        CutOff, NoRoom: it was.
     """
+    if room.error is not None:
+        raise room.error
     if counter.cut is not None:
-        raise AdmissionRefused(
+        raise CutOff(
             f"{work.source.name} was cut off from its endpoint: {counter.cut}",
             "look at that machine; `read_budget` of the source says how much it may read, if it is an honest one",
         )
@@ -260,26 +269,6 @@ def backup_request(work: Work, listen: str) -> Event:
     }
 
 
-def _end_error(end: Event, status: int | None, name: str) -> PbsError:
-    """What an agent's unhappy end means, by its exit code."""
-    message = Report.words(end.get("message")) or "the agent gives no reason"
-    if status in REFUSED or end.get("outcome") == "refused":
-        return AgentRefused(
-            f"the agent on {name} refuses: {message}", "its profile on the source decides what it does"
-        )
-    if status == BUSY:
-        return AgentBusy(f"the agent on {name} is busy: {message}", "wait for the other run to end")
-    if status == NO_TOOL:
-        return AgentMissing(
-            f"the agent on {name} lacks a tool: {message}",
-            "`pbs agent bundle` writes the agent with a restic that works",
-        )
-    return TunnelBroken(
-        f"the agent on {name} failed: {message}",
-        "the run's log has what restic said; the next run sends what is missing",
-    )
-
-
 async def _conclude(work: Work, end: Event) -> Ending:
     """The door is shut: see what came, and say how the run ended."""
     outcome = {"ok": Outcome.OK, "partial": Outcome.PARTIAL}.get(Report.words(end.get("outcome")))
@@ -296,7 +285,7 @@ async def _conclude(work: Work, end: Event) -> Ending:
         work.report.remark(remark)
     failure = verdict.refusal
     if outcome is None:
-        failure = failure or _failure(work, end)
+        failure = failure or why_failed(work, end)
     elif verdict.snapshot is None:
         failure = failure or AgentRefused(
             "the agent claims success but names no snapshot", "look at that machine"
@@ -321,25 +310,6 @@ def _incident(work: Work, verdict: Verdict, failure: PbsError | None) -> Ending:
     ending = _ending(work.report, verdict.snapshot, Outcome.OK, 0)
     said = "; ".join([what, f"the run's own snapshot {verdict.snapshot.id[:8]} is sound and was admitted"])
     return replace(ending, outcome=Outcome.REFUSED, message=said, hint=hint)
-
-
-def _failure(work: Work, end: Event) -> PbsError:
-    """Why the agent failed, where we know it better: its restic only says that our endpoint takes nothing more."""
-    error = _end_error(end, whole_number(end.get("exit")), work.source.name)
-    if NO_SPACE.search(error.message) is None:
-        return error
-    free, quota = work.repository.free_bytes(), work.source.quota
-    if free < DISK_FULL_BYTES:
-        return HomeError(
-            f"the disk of this server is full ({size(free)} free): {error.message}",
-            "free some space, then pull again; every snapshot that was admitted can still be restored",
-        )
-    if quota is not None:
-        return AdmissionRefused(
-            f"the quota of {work.source.name} ({size(quota)}) is used up: {error.message}",
-            "raise `quota` of the source, or exclude something in the agent's profile",
-        )
-    return error
 
 
 def _ending(report: Report, snapshot: Snapshot, outcome: Outcome, unreadable: int) -> Ending:

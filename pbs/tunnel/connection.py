@@ -24,7 +24,7 @@ from pbs.files import write
 from pbs.model import Address
 from pbs.text import clean_line
 from pbs.tunnel.gate import Gate
-from pbs.tunnel.relay import Relay
+from pbs.tunnel.relay import Relay, Writable, unbounded
 from pbs.tunnel.talk import Talk
 
 CONNECT_SECONDS = 15
@@ -67,14 +67,16 @@ class Connection:
         return Talk(process, self._clock)
 
     @asynccontextmanager
-    async def lend(self, listen: str, target: Path, read_budget: int | None = None) -> AsyncIterator[Relay]:
+    async def lend(
+        self, listen: str, target: Path, read_budget: int | None = None, writable: Writable = unbounded
+    ) -> AsyncIterator[Relay]:
         """Let the source reach our socket `target` at its path `listen` for the length of the block, with the requests
-        of a backup alone; `read_budget` is how many bytes it may read.
+        of a backup alone; `read_budget` is how many bytes it may read, `writable` says whether it may go on sending.
 
         Raises:
             TunnelBroken: sshd refuses to forward.
         """
-        relay = Relay(target, Gate(read_budget), self.raw.close)
+        relay = Relay(target, Gate(read_budget), self.raw.close, writable)
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 listener = await self.raw.create_unix_server(

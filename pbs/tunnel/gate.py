@@ -18,6 +18,9 @@ LARGEST_LOCK = 64 << 10
 LARGEST_SNAPSHOT = 16 << 20
 # restic's packs have 128 MiB at most and one blob more; its indexes stay far below.
 LARGEST_FILE = 1 << 30
+# A pack has 4 MiB at least unless it is the last one: so many may be smaller, and one more for each of these bytes.
+MOST_SMALL_FILES = 5000
+FILE_BYTES = 256 << 10
 MOST_DENIALS = 100
 KEPT_DENIALS = 20
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -60,6 +63,8 @@ class Gate:
     denied: int = 0
     cut: str | None = None
     _returned: int = 0
+    _files: int = 0
+    _written: int = 0
     _snapshot: str | None = None
     _locks: set[str] = field(default_factory=set)
     _held: set[str] = field(default_factory=set)
@@ -112,7 +117,16 @@ class Gate:
             return "it does not say how long it is"
         if length > _LARGEST.get(kind, LARGEST_FILE):
             return "it is too large for what it says it is"
-        return self._post(kind, name)
+        return self._flood(length) if kind in ("data", "index") else self._post(kind, name)
+
+    def _flood(self, length: int) -> str | None:
+        """Files cost more than their bytes: a flood of small ones could fill a disk far beyond any quota."""
+        self._files += 1
+        self._written += length
+        if self._files <= MOST_SMALL_FILES + self._written // FILE_BYTES:
+            return None
+        self.cut = "it sent far more files than a backup is made of"
+        return "a backup is made of fewer files"
 
     def _delete(self, kind: str, name: str, length: int) -> str | None:
         if kind != "locks" or name not in self._locks:

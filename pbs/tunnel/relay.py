@@ -16,6 +16,14 @@ from pbs.tunnel.gate import REFUSAL, Denial, Denied, Gate, Stream
 
 # restic opens five connections by default and some more for a moment.
 MOST_CONNECTIONS = 32
+# After so many bytes it is asked again whether more may come.
+LOOK_BYTES = 1 << 20
+# From the bytes that came so far to why no more may; None = they may.
+Writable = Callable[[int], str | None]
+
+
+def unbounded(_: int) -> None:
+    """Any number of bytes may come."""
 
 
 @dataclass(slots=True)
@@ -25,11 +33,13 @@ class Relay:
     target: Path
     gate: Gate = field(default_factory=Gate)
     hang_up: Callable[[], None] = field(default=lambda: None)
+    writable: Writable = unbounded
     received: int = 0
     sent: int = 0
     refused: int = 0
     _open: set[FarSide] = field(default_factory=set)
     _unanswered_since: float | None = None
+    _look_at: int = LOOK_BYTES
 
     @property
     def unanswered_seconds(self) -> float:
@@ -78,6 +88,18 @@ class Relay:
         self._unanswered_since = None
         return far
 
+    def arrived(self, count: int) -> bool:
+        """Bytes came from the source; whether they may go on. Where not, every connection ends."""
+        self.received += count
+        if self.received < self._look_at:
+            return True
+        self._look_at = self.received + LOOK_BYTES
+        self.gate.cut = self.gate.cut or self.writable(self.received)
+        if self.gate.cut is None:
+            return True
+        self.end()
+        return False
+
     def returned(self, count: int) -> bool:
         """Bytes are on their way to the source; whether they may go. Where not, every connection ends."""
         self.sent += count
@@ -112,8 +134,7 @@ class FarSide(asyncssh.SSHUNIXSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002 - the base class decides
         """Bytes from the source, on to the endpoint once the gate lets them through."""
-        self._relay.received += len(data)
-        if self._stream is None:
+        if not self._relay.arrived(len(data)) or self._stream is None:
             return
         try:
             passed = self._stream.feed(data)

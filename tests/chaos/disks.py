@@ -15,9 +15,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from aftermath import PATIENCE, Stand, random_file, stand
+from disk import fill, free, small_disk
 from kinds import IDLE, KINDS, MEGABYTE, PULL, SLOW
 from scenes import Fault, Ground, Scene
 from stage import eventually, processes
@@ -28,27 +28,6 @@ OK, FAILED, INTERRUPTED = Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED
 FULL_SECONDS = (0.5, 6.0)
 # ioctl of ext4 and xfs: from now on nothing reaches the disk, the journal's last part included.
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of its own in place of this folder, with what the folder holds. The image that it lies in."""
-    image, aside = folder.with_name(f"{folder.name}.img"), folder.with_name(f"{folder.name}.aside")
-    with image.open("wb") as file:
-        file.truncate(megabytes * MEGABYTE)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
-    aside.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, aside], check=True)
-    subprocess.run(["cp", "-a", f"{folder}/.", aside], check=True)
-    subprocess.run(["umount", aside], check=True)
-    aside.rmdir()
-    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
-    # Nobody of ours made it, and a folder of sockets must be ours alone.
-    (folder / "lost+found").rmdir()
-    try:
-        yield image
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def on_small_disk(part: str, megabytes: int) -> Ground:
@@ -64,27 +43,6 @@ def on_small_disk(part: str, megabytes: int) -> Ground:
                 made.pbs.stop()
 
     return ground
-
-
-def fill(disk: Path, leave: int = 0) -> None:
-    """Leave so many bytes, or not a single block."""
-    if leave:
-        space = os.statvfs(disk)
-        if (size := space.f_bavail * space.f_frsize - leave) > 0:
-            with contextlib.suppress(OSError), (disk / "fill").open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
-        return
-    for name, piece in (("fill", MEGABYTE), ("fill", 4096), ("fill-more", 512)):
-        with contextlib.suppress(OSError), (disk / name).open("ab", buffering=0) as file:
-            while file.write(bytes(piece)) == piece:
-                pass
-    assert os.statvfs(disk).f_bavail == 0
-
-
-def free(disk: Path) -> None:
-    """Give the space back."""
-    for name in ("fill", "fill-more"):
-        (disk / name).unlink(missing_ok=True)
 
 
 def fill_for_a_while(scene: Scene, part: str, most: int) -> None:

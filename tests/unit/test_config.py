@@ -88,6 +88,7 @@ def test_every_value_arrives(home: Home) -> None:
         "/run/pbs",
         ("feeds", "health"),
         max_runs_per_host=5,
+        reserve=(20_000_000_000, 0),
     )
     web1 = config.sources["web1"]
     key = str(home.root / "etc/keys/web1_ed25519")
@@ -95,7 +96,8 @@ def test_every_value_arrives(home: Home) -> None:
         "web1",
         Address("2001:db8::7", 2222, "pbs", EXAMPLE_HOST_KEY, key),
         "none", "on-demand", 250_000_000, Limits(20_000_000, 524_288), "off", "every 6h", 172800.0,
-        "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5, read_budget=20_000_000_000,
+        "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5, read_budget=20_000_000_000, write_budget=30_000_000_000,
+        reserve=(20_000_000_000, 0),
         keeping=Keeping({"last": 3, "hourly": 12, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "14d"},
                         keep_least=7, max_forget=10, verify=604800.0, legacy=False),
     )  # fmt: skip

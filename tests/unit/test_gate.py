@@ -210,6 +210,20 @@ def test_who_goes_on_asking_is_cut_off() -> None:
     assert module.KEPT_DENIALS == len(gate.denials)
 
 
+def test_a_flood_of_small_files_is_cut_off() -> None:
+    """T13: files cost more than their bytes; honest packs are let through in any number, crumbs are not."""
+    gate = Gate()
+    for number in range(20_000):
+        gate.judge("POST", f"/data/{number:064x}", 4 << 20)
+    assert gate.cut is None
+    gate = Gate()
+    with pytest.raises(module.Denied):
+        for number in range(20_000):
+            gate.judge("POST", f"/data/{number:064x}", 1)
+    assert number < 5010
+    assert gate.cut == "it sent far more files than a backup is made of"
+
+
 def test_a_read_budget_ends_reading() -> None:
     """Up to its budget a source reads; beyond it nothing goes back, and nothing is let through any more."""
     gate = Gate(read_budget=100)

@@ -40,9 +40,11 @@ from pbs.runs.pull import backup_request, root_meta, socket_path
 from pbs.runs.report import MOST_CHARACTERS_KEPT, MOST_WARNINGS_LOGGED, Report
 from pbs.runs.stages import Stages
 from pbs.runs.work import Work
+from pbs.space import Space
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MEGABYTE = 1 << 20
 ID = "a" * 64
 OTHER = "b" * 64
 RUN = Run("20260102T030405Z-web-pull-00000000", "web", Kind.PULL, Cause.ASKED, RunState.RUNNING, NOW)
@@ -71,6 +73,8 @@ class Tools:
     unanswered_seconds: float = 0.0
     denials: list[Any] = field(default_factory=list)
     cut: str | None = None
+    disk: Space = field(default_factory=lambda: Space(1 << 42, 1 << 40))
+    packed: int = 0
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
     in_use: bool = False
@@ -178,8 +182,21 @@ class Tools:
     def password(self) -> str | None:
         return "secret"
 
-    def free_bytes(self) -> int:
-        return 1 << 40
+    def space(self) -> Space:
+        return self.disk
+
+    def packed_bytes(self) -> int:
+        return self.packed
+
+    @contextmanager
+    def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> Iterator[None]:
+        yield
+
+    async def prune(self, unused: int, most: int) -> None:
+        self._step("prune")
+
+    async def check(self) -> None:
+        self._step("check")
 
     async def open(self) -> None:
         self._step("open")
@@ -216,8 +233,11 @@ class Tools:
         return _Talk(self, word)
 
     @asynccontextmanager
-    async def lend(self, listen: str, target: Path, read_budget: int | None) -> AsyncIterator[Any]:
+    async def lend(
+        self, listen: str, target: Path, read_budget: int | None, writable: Callable[[int], str | None]
+    ) -> AsyncIterator[Any]:
         self._step("lend")
+        self.writable = writable
         yield SimpleNamespace(
             received=77, sent=5, unanswered_seconds=self.unanswered_seconds,
             denials=self.denials, denied=len(self.denials), cut=self.cut,
@@ -421,6 +441,92 @@ def test_an_endpoint_that_does_not_come_back_ends_the_run() -> None:
     assert ending.outcome is Outcome.FAILED
     assert "did not come back" in ending.message
     assert ending.hint
+
+
+@dataclass
+class Flooded(Tools):
+    """A source that sends this much, piece by piece, for as long as it may."""
+
+    sends: int = 0
+
+    @asynccontextmanager
+    async def lend(
+        self, listen: str, target: Path, read_budget: int | None, writable: Callable[[int], str | None]
+    ) -> AsyncIterator[Any]:
+        async with super().lend(listen, target, read_budget, writable) as counter:
+            counter.received = 0
+            while counter.received < self.sends and counter.cut is None:
+                counter.received += MEGABYTE
+                self.disk = replace(self.disk, free=self.disk.free - MEGABYTE)
+                counter.cut = writable(counter.received)
+            yield counter
+
+
+def disk(free: int, total: int = 1000) -> Space:
+    """A disk of so many megabytes."""
+    return Space(total * MEGABYTE, free * MEGABYTE)
+
+
+def test_below_the_reserve_no_run_begins() -> None:
+    """Neither a pull nor an import begins on a disk with less than its reserve free; it is said, and tried again."""
+    for kind, steps in ((Kind.PULL, "open"), (Kind.MIGRATE, "import")):
+        tools = Tools(disk=disk(99), legacy_there=True)
+        ending = asyncio.run(conduct(work(tools, replace(RUN, kind=kind), reserve=(100 * MEGABYTE, 0))))
+        assert (ending.outcome, ending.retry) == (Outcome.FAILED, True)
+        assert (
+            ending.message
+            == "the disk of this server is full (103.8 MB free): `reserve` keeps 104.9 MB of it free"
+        )
+        assert steps not in tools.steps
+        assert not tools.found
+    assert played(Tools(disk=disk(100)), reserve=(100 * MEGABYTE, 0)).outcome is Outcome.OK
+    assert played(Tools(disk=disk(0)), reserve=(0, 0)).outcome is Outcome.OK
+    assert played(Tools(disk=Space(1 << 40, 1 << 39, 1000, 9))).outcome is Outcome.FAILED
+
+
+def test_a_run_that_goes_on_stops_at_the_reserve() -> None:
+    """A large transfer ends where the reserve begins; a small one that finds it begun may use a part of it."""
+    large = Flooded(disk=disk(500), sends=400 * MEGABYTE)
+    ending = played(large, reserve=(200 * MEGABYTE, 0))
+    assert (ending.outcome, ending.retry) == (Outcome.FAILED, True)
+    assert ending.message.startswith("the disk of this server is full (")
+    assert large.disk.free // MEGABYTE == 199
+    assert large.steps.index("shut") < large.steps.index("receipt")
+    small = Flooded(disk=disk(201), sends=40 * MEGABYTE)
+    assert played(small, reserve=(200 * MEGABYTE, 0)).outcome is Outcome.OK
+
+
+def test_a_run_may_send_what_its_budget_and_its_quota_leave() -> None:
+    """T13: beyond `write_budget`, or what the quota leaves and a transfer costs, the source is cut off and the run refused."""
+    for source, packed, within, beyond, word in (
+        ({"write_budget": 10 * MEGABYTE}, 0, 10, 11, "write_budget"),
+        ({"quota": 100 * MEGABYTE}, 50 * MEGABYTE, 119, 120, "quota"),
+        ({"quota": 100 * MEGABYTE}, 500 * MEGABYTE, 64, 65, "quota"),
+    ):
+        assert played(Flooded(packed=packed, sends=within * MEGABYTE), **source).outcome is Outcome.OK
+        ending = played(Flooded(packed=packed, sends=beyond * MEGABYTE), **source)
+        assert ending.outcome is Outcome.REFUSED
+        assert word in ending.message
+        assert word in (ending.hint or "")
+        assert not ending.retry
+
+
+def test_what_was_removed_from_a_full_disk_needs_room_before_it_is_sent_again() -> None:
+    """A source that is too large for the disk does not fill it again and again, until there is room or it was pulled."""
+    tools = Tools(disk=disk(500))
+    tools.written["no-room"] = SimpleNamespace(
+        detail={"freed": 440 * MEGABYTE, "sent": 450 * MEGABYTE}, time=NOW, run="x"
+    )
+    ending = played(tools, reserve=(100 * MEGABYTE, 0))
+    assert ending.outcome is Outcome.FAILED
+    assert "open" not in tools.steps
+    assert "it needs more than 471.9 MB, and there is room for 419.4 MB" in ending.message
+    tools.disk = disk(573)
+    assert played(tools, reserve=(100 * MEGABYTE, 0)).outcome is Outcome.OK
+    tools.disk = disk(500)
+    tools.last_import = replace(RUN, outcome=Outcome.OK, ended=NOW + timedelta(hours=1))
+    tools.hello = {**HELLO, "profile": "web"}
+    assert played(tools, reserve=(100 * MEGABYTE, 0)).outcome is Outcome.OK
 
 
 def test_what_was_tried_at_the_door_is_told() -> None:

@@ -1,0 +1,147 @@
+"""T13: a disk that several sources share, real and small: one that sends without end takes the room of nobody else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from disk import MEGABYTE, fill, free, small_disk
+from hostile import Victim, plot
+from shared import add, ask, ends, fresh, here, state
+from stage import Pbs, SourceHost, big, eventually, short_folder
+
+pytestmark = [pytest.mark.slow]
+RESERVE = 80 * MEGABYTE
+
+
+@dataclass
+class Place:
+    """A served home whose repositories lie on a disk of their own, and a source that is backed up beside others."""
+
+    home: Pbs
+    disk: Path
+    good: Victim
+
+    @property
+    def free(self) -> int:
+        """What is free there."""
+        status = os.statvfs(self.disk)
+        return status.f_bavail * status.f_frsize
+
+
+def victim(home: Pbs, folder: Path, word: str, *more: str) -> Victim:
+    """A source with a file of its own."""
+    host = SourceHost(folder / word)
+    (host.data / "file").write_bytes(os.urandom(100_000))
+    host.start()
+    made = Victim(home, fresh(word), host, folder)
+    add(home, made.name, host, *more)
+    return made
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """As described; nothing of it may outlive the module."""
+    with short_folder() as folder:
+        pbs = Pbs(folder)
+        pbs.configure(f'listen = "off"\nreserve = "{RESERVE}"\n')
+        with small_disk(pbs.home / "srv", 260):
+            pbs.start()
+            good = victim(pbs, folder, "good")
+            try:
+                yield Place(pbs, pbs.home / "srv", good)
+            finally:
+                good.source.stop()
+                pbs.stop()
+
+
+@pytest.fixture
+def bad(place: Place, folder: Path) -> Iterator[Victim]:
+    """A source that is about to take more than its share."""
+    made = victim(place.home, folder, "bad")
+    yield made
+    made.source.stop()
+
+
+FLOOD = """
+sent = [0]
+def pour(most):
+    while sent[0] < most:
+        forger.way.put("data", os.urandom(1 << 20))
+        sent[0] += 1
+pour(20)
+note("poured", sent[0])
+while not os.path.exists(ROOT + "/go"):
+    time.sleep(0.05)
+tried(pour, 1000)
+note("told", sent[0])
+end(outcome="failed", exit=1)
+"""
+
+
+def test_a_flood_stops_at_the_reserve_and_leaves_nothing(place: Place, bad: Victim) -> None:
+    """Junk without end is cut off where the reserve begins; beside it and after it another source is backed up."""
+    bad.honest()
+    before = place.free
+    plot(bad.source, FLOOD)
+    run = ask(place.home, bad.name)["id"]
+    eventually((bad.source.root / "poured").exists, what="the flood")
+    place.good.honest()
+    (bad.source.root / "go").touch()
+    eventually(lambda: state(place.home, run)["state"] == "ended", what="the end of the flood")
+    ended = state(place.home, run)
+    assert "refused" == ended["outcome"], ended
+    assert "the disk of this server is full" in ended["message"]
+    assert "pack(s) that do not hold what they say arrived and were set aside" in ended["message"]
+    assert ended["tunnel_bytes"] < before - RESERVE + 10 * MEGABYTE
+    place.good.honest()
+    code, said, _ = here(place.home, "quarantine", "discard", "--source", bad.name)
+    assert 0 == code, said
+    assert before - place.free < 2 * MEGABYTE
+    bad.unharmed()
+
+
+def test_a_source_that_is_too_large_gives_the_room_back(place: Place, bad: Victim) -> None:
+    """An honest source larger than the disk is stopped at the reserve; what it had sent goes, and it does not begin again."""
+    before = place.free
+    big(bad.source.data / "big", 200)
+    run = ends(
+        place.home, bad.name, "failed", 1, "the disk of this server is full", "what it had sent was removed"
+    )
+    assert before - place.free < 2 * MEGABYTE
+    place.good.honest()
+    words = "the last run was stopped because the disk of this server was full"
+    again = ends(place.home, bad.name, "failed", 1, words)
+    assert run["tunnel_bytes"] > 80 * MEGABYTE
+    assert not again["tunnel_bytes"]
+
+
+def test_below_the_reserve_nothing_begins_but_what_makes_room(place: Place) -> None:
+    """A full disk: pulls say so, restores and pruning work, and with room everything is as before."""
+    place.good.honest()
+    fill(place.disk, RESERVE - 4 * MEGABYTE)
+    try:
+        words = "the disk of this server is full", "`reserve` keeps 83.9 MB of it free"
+        ends(place.home, place.good.name, "failed", 1, *words)
+        place.good.restores(place.good.admitted()[0])
+        code, _, told = here(place.home, "retain", place.good.name, "--prune")
+        assert 0 == code, told
+    finally:
+        free(place.disk)
+    place.good.unharmed()
+
+
+def test_a_run_sends_no_more_than_its_budget(place: Place, bad: Victim) -> None:
+    """Beyond `write_budget` the run is refused and says so; with a larger one it is whole."""
+    (bad.source.data / "more").write_bytes(os.urandom(3_000_000))
+    file = place.home.home / f"sources.d/{bad.name}.toml"
+    written = file.read_text()
+    for budget, outcome, code in (("2MB", "refused", 4), ("20MB", "ok", 0)):
+        file.write_text(f'{written}\nwrite_budget = "{budget}"\n')
+        assert 0 == here(place.home, "reload")[0]
+        said = "it sent more than `write_budget` allows (2.0 MB)" if code else ""
+        run = ends(place.home, bad.name, outcome, code, said)
+        assert run["tunnel_bytes"] < 5_000_000
