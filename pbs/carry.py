@@ -104,7 +104,7 @@ class Carrier:
             recover(self._tools.home, self._tools.ledger, source.name)
             return await self._run(source, live, lock, in_use)
         except PbsError as error:
-            return Ending(error.outcome, error.message, error.hint, retry=error.retryable)
+            return Ending(error.outcome, error.message, error.hint, retry=error.retryable, code=error.code)
         except Exception as error:
             log.exception("the run %s met a fault", run.id)
             return Ending(
@@ -137,7 +137,7 @@ class Carrier:
         try:
             ending = await conduct(work_of(self._tools, source, before, lock, in_use, live.halt))
         except PbsError as error:
-            ending = Ending(error.outcome, error.message, error.hint)
+            ending = Ending(error.outcome, error.message, error.hint, code=error.code)
         log.info("%s comes before %s", before.id, live.run.id)
         live.now = live.run
         # The next pull tries it again by itself.

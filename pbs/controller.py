@@ -29,6 +29,8 @@ from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import Deal, missed_run, open_ledger
 from pbs.logs import log_to
 from pbs.model import Cause, Kind, Mark, Run, Source
+from pbs.promises import Health
+from pbs.promises.watch import Known, Watch
 from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
 from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead
@@ -64,7 +66,9 @@ class Controller:
         self._upkeep_at = 0.0
         self._restless: set[str] = set()
         self._published: dict[str, str] = {}
-        self._sizes: dict[str, int] = {}
+        self._sizes = self.ledger.vitals.sizes()
+        self._watch = Watch(home, self.ledger, self.clock)
+        self._planned: datetime | None = None
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
         self._wakes = home.sockets / "wake"
@@ -120,6 +124,13 @@ class Controller:
         """The size of a source's repository on disk, looked up when a run of it ended; None before that."""
         return self._sizes.get(name)
 
+    async def health(self) -> Health:
+        """How all promises stand."""
+        return await self._watch.now(self._known())
+
+    def _known(self) -> Known:
+        return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))
+
     async def reload(self) -> tuple[list[str], list[str]]:
         """Take up a changed configuration; running runs and unchanged endpoints are not touched.
 
@@ -135,6 +146,7 @@ class Controller:
             said = f"{error.message}; the one in force stays: {'; '.join(error.faults[:MOST_FAULTS])}"
             raise ConfigError(said, error.hint, error.faults) from error
         self._plan()
+        self._watch.changed()
         remarks = await self._settle()
         # The workers read it when they are rung; so the last good one is the same for all of us.
         ring(self._wakes)
@@ -169,6 +181,7 @@ class Controller:
     async def _tick(self) -> None:
         """One round. What fails in it stops nothing else, is said once, and is tried again in the next."""
         for part in (
+            self._look,
             self._reap,
             self._forget,
             self._schedule,
@@ -205,6 +218,12 @@ class Controller:
             if any(each.slot is not None for each in batch):
                 ring(self._wakes)
             await self.clock.sleep(0)
+        self._planned = now
+
+    async def _look(self) -> None:
+        """Look at the promises, once everything was settled for the first time."""
+        if self._planned is not None:
+            await self._watch.turn(self._known())
 
     async def _upkeep(self) -> None:
         """Ask for the upkeep of repositories that is due: now and then, and of those whose runs ended at once."""
@@ -314,7 +333,15 @@ class Controller:
             self._complaints.pop(f"feed {name}", None)
             self._stale.discard(name)
             if name != ALL:
-                self._sizes[name] = await asyncio.to_thread(tree_bytes, self.home.repository(name))
+                await self._weigh(name)
+            self._watch.changed()
+
+    async def _weigh(self, name: str) -> None:
+        """Look how large the repository of a source is."""
+        size = await asyncio.to_thread(tree_bytes, self.home.repository(name))
+        if self._sizes.get(name) != size:
+            self.ledger.vitals.weigh(name, size)
+        self._sizes[name] = size
 
     def _record(self, runs: list[str]) -> None:
         """Add runs that ended to the text log; it is a view, so a full disk costs lines of it and nothing else."""

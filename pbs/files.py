@@ -64,8 +64,10 @@ def explained(what: str, where: Path) -> Iterator[None]:
         raise refusal(error, what, where) from error
 
 
-def write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+def write(path: Path, data: bytes, mode: int = PRIVATE_FILE, *, lasting: bool = True) -> None:
     """Replace `path` by `data`, atomically: after power loss it holds the old bytes or the new ones.
+
+    What is made anew all the time need not be `lasting`: then power loss may leave anything, and nothing waits for the disk.
 
     Raises:
         HomeError: disk full, no permission; the old file is then untouched.
@@ -76,14 +78,16 @@ def write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(descriptor)
+                if lasting:
+                    file.flush()
+                    os.fsync(descriptor)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        if lasting:
+            sync_folder(path.parent)
 
 
 @contextmanager

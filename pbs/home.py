@@ -92,6 +92,16 @@ class Home:
         return self.root / "srv/feeds"
 
     @property
+    def promises(self) -> Path:
+        """How promises stand, for those who look at files."""
+        return self.root / "var/promises"
+
+    @property
+    def checks(self) -> Path:
+        """One small program for each of these files: exit 0 = kept."""
+        return self.root / "etc/promise"
+
+    @property
     def backups(self) -> Path:
         """Legacy trees and repositories."""
         return self.root / "srv/backup/pbs"
@@ -175,6 +185,7 @@ class Home:
                 self.etc, self.keys, self.sources_d, self.root / "var/lib", self.root / "var/run", self.locks,
                 self.sockets, self.sockets / "endpoint", self.sockets / "wake", self.log, self.log / "runs",
                 self.cache, self.feeds, self.backups, self.root / "mnt", self.etc / "supervisord.d",
+                self.promises, self.checks,
             ):  # fmt: skip
                 folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
             for folder in (self.keys, self.sockets):

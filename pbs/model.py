@@ -147,7 +147,8 @@ class Source:
 
     `window` is opening and closing in minutes of the day; `jitter` in seconds, None = as the schedule allows;
     `read_budget` the bytes that a run may read back, `write_budget` those that it may send, None = any number; `reserve`
-    what stays free on the server's disk, in bytes or in per cent of it.
+    what stays free on the server's disk, in bytes or in per cent of it;
+    `max_age` the seconds that its newest backup may have, None = as the schedule says, 0 = any.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Source:
     keeping: Keeping = field(default_factory=Keeping)
     admission: Verified = Verified.FULL
     reread_every: int = 100
+    max_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ class Run:
     cancel: datetime | None = None
     cancelled_by: str | None = None
     options: str | None = None
+    code: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -347,7 +350,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends: a value, never an exception, across the run's border. `retry`: whether another try may help."""
+    """How a run ends: a value, never an exception, across the run's border.
+
+    `retry`: whether another try may help; `code`: the kind of error, in one word.
+    """
 
     outcome: Outcome
     message: str
@@ -361,6 +367,7 @@ class Ending:
     warnings: int = 0
     output: str | None = None
     retry: bool = False
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from pbs.clock import stamp
 from pbs.errors import PbsError
 from pbs.model import Quarantined, Receipt, Run, Source
+from pbs.promises import Health, Promise, State, worst, worst_first
 from pbs.retention import Plan
 
 
@@ -36,6 +38,7 @@ def run_view(run: Run) -> dict[str, Any]:
         "warnings": run.warnings,
         "message": run.message,
         "hint": run.hint,
+        "code": run.code,
         "due": stamp(run.due),
         "not_before": stamp(run.not_before),
         "attempt": run.attempt,
@@ -114,8 +117,9 @@ def source_view(
     snapshots: int,
     repository_bytes: int | None,
     coming: datetime | None = None,
+    broken: int | None = None,
 ) -> dict[str, Any]:
-    """A source. `next` is null where no schedule or no service runs; `promises_broken` until something decides them."""
+    """A source. `next` is null where no schedule or no service runs, `promises_broken` where nobody looked."""
     return {
         "name": source.name,
         "host": source.address.host,
@@ -128,7 +132,32 @@ def source_view(
         "last_ok": stamp(last_ok.ended) if last_ok else None,
         "snapshots": snapshots,
         "repository_bytes": repository_bytes,
-        "promises_broken": None,
+        "promises_broken": broken,
+    }
+
+
+def promise_view(promise: Promise) -> dict[str, str | None]:
+    """A promise; `source` is null for those of the server."""
+    return {
+        "name": promise.name,
+        "source": promise.source,
+        "state": promise.state.value,
+        "since": stamp(promise.since),
+        "reason": promise.reason,
+        "hint": promise.hint,
+    }
+
+
+def promises_view(health: Health, promises: Sequence[Promise], *, everything: bool = True) -> dict[str, Any]:
+    """These promises, the worst first; all of them, or only what is not kept."""
+    count = Counter(each.state for each in promises)
+    return {
+        "state": worst(each.state for each in promises).value,
+        "looked": stamp(health.looked),
+        **{state.value: count[state] for state in State},
+        "promises": [
+            promise_view(each) for each in worst_first(promises) if everything or each.state is not State.KEPT
+        ],
     }
 
 

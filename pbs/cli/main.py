@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pbs import __version__
-from pbs.cli import admin, keeping, look, quarantine, runs, service, sources, status, tokens, upkeep
+from pbs.cli import admin, health, keeping, look, quarantine, runs, service, sources, status, tokens, upkeep
 from pbs.errors import ConfigError, PbsError, UsageError
 from pbs.files import refusal
 from pbs.home import Home, require
@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (service, status, sources, runs, keeping, look, admin, upkeep, tokens, quarantine):
+for group in (service, status, health, sources, runs, keeping, look, admin, upkeep, tokens, quarantine):
     group.register(app)
 
 

@@ -265,6 +265,11 @@ class DefaultFields(Fields):
         "its place anywhere in the six hours.",
         takes='"auto", duration or "none"', examples=("5m",),
     )  # fmt: skip
+    max_age: kinds.MaxAge = field(
+        "auto", 'How old the newest backup may get before the promise `fresh` is broken. "auto": two and a half times the distance that '
+        'schedule leaves between two runs, and never less than 25 hours; 8 days where the source asks by itself; no limit for "manual".',
+        takes='"auto", duration or "off"', examples=("3d", "off"),
+    )  # fmt: skip
     timeout: kinds.Duration = field(
         "12h", "A run that takes longer is ended and counts as failed.", takes="duration", examples=("90m",)
     )

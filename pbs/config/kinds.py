@@ -284,6 +284,12 @@ def _jitter(value: object) -> float | None:
     return _duration(value)
 
 
+def _max_age(value: object) -> float | None:
+    if value in ("auto", "off"):
+        return None if value == "auto" else 0.0
+    return _duration(value)
+
+
 def _push(value: object) -> str:
     push = text(value, "after-pull")
     return push if push == "after-pull" else check_schedule(push, also=('"after-pull"',), notice=False)
@@ -361,6 +367,7 @@ TimeZone = Annotated[str, PlainValidator(_timezone), WithJsonSchema(_STRING)]
 Schedule = Annotated[str, PlainValidator(_schedule), WithJsonSchema(_STRING)]
 Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSchema(_STRING)]
 Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING)]
+MaxAge = Annotated[float | None, PlainValidator(_max_age), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
 KeepLeast = Annotated[int, PlainValidator(_whole(1, 1000, "number of snapshots")), _counted(1, 1000)]

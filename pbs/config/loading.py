@@ -247,6 +247,7 @@ def _source(home: Home, name: str, fields: SourceFields, reserve: tuple[int, int
         jitter=fields.jitter,
         retries=fields.retries,
         timeout=fields.timeout,
+        max_age=fields.max_age,
         keeping=Keeping(
             keep=fields.keep,
             timezone=fields.timezone,

@@ -3,7 +3,7 @@
 The only door to supervisord and to rest-server. It never looks into a repository.
 """
 
-from pbs.endpoint.door import Endpoint, remove_socket
+from pbs.endpoint.door import Endpoint, listening, remove_socket
 from pbs.endpoint.supervisor import Supervisor
 
-__all__ = ["Endpoint", "Supervisor", "remove_socket"]
+__all__ = ["Endpoint", "Supervisor", "listening", "remove_socket"]

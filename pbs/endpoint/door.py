@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +107,19 @@ def remove_socket(path: Path) -> None:
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink(missing_ok=True)
+
+
+def listening(path: Path) -> bool:
+    """Whether somebody listens on this socket; at once, and without waking more than whoever listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # so many wait to be let in that there is no room for one more
+            return True
+        except OSError:
+            return False
+    return True
 
 
 async def answers(path: Path) -> bool:

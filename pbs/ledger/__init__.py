@@ -7,5 +7,17 @@ from pbs.ledger.overview import Standing, Step
 from pbs.ledger.queue import has_room
 from pbs.ledger.slots import Deal, missed_run
 from pbs.ledger.store import Ledger, open_ledger
+from pbs.ledger.vitals import Held, Tally, Vitals
 
-__all__ = ["Deal", "Ledger", "Standing", "Step", "has_room", "missed_run", "open_ledger"]
+__all__ = [
+    "Deal",
+    "Held",
+    "Ledger",
+    "Standing",
+    "Step",
+    "Tally",
+    "Vitals",
+    "has_room",
+    "missed_run",
+    "open_ledger",
+]

@@ -63,7 +63,7 @@ class Overview:
             found = [
                 row for part in rows.parts(names) for row in db.execute(query.where(source.c.name.in_(part)))
             ]
-            told = _by_seq(db, {seq for row in found for seq in row[1:] if seq is not None})
+            told = by_seq(db, {seq for row in found for seq in row[1:] if seq is not None})
             live = {row.source: rows.run(row) for row in db.execute(going)}
         return {
             row.name: Standing(
@@ -118,7 +118,8 @@ def _newest(*wanted: ColumnElement[bool]) -> ScalarSelect[int]:
     return query.order_by(runs.c.seq.desc()).limit(1).correlate(source).scalar_subquery()
 
 
-def _by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Run]:
+def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Run]:
+    """The runs with these numbers, without what they printed."""
     return {
         row.seq: rows.run(row)
         for part in rows.parts(seqs)

@@ -284,4 +284,5 @@ def _ended(ending: Ending, now: datetime) -> dict[str, object]:
         "message": ending.message,
         "hint": ending.hint,
         "output": ending.output,
+        "code": ending.code,
     }

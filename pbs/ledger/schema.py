@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0004"
+HEAD = "0005"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -57,6 +57,7 @@ class Moment(TypeDecorator[datetime]):
         """From text."""
         if value is None:
             return None
+        # Forty times as fast as strptime, which is felt where a thousand sources are looked at.
         return datetime.fromisoformat(value)
 
 
@@ -81,6 +82,8 @@ repository = Table(
     Column("path", Text, nullable=False),
     Column("key", String(64)),
     Column("created", Moment, nullable=False),
+    # Its size on the disk when a run of it ended for the last time.
+    Column("bytes", BigInteger),
 )
 
 run = Table(
@@ -118,8 +121,12 @@ run = Table(
     Column("cancelled_by", String(120)),
     # What else it was asked for with, as JSON.
     Column("options", Text),
+    # What kind of error ended it, as one word.
+    Column("code", String(32)),
     Index("run_by_source", "source", "seq"),
     Index("run_by_outcome", "source", "outcome", "seq"),
+    # The newest of each kind and outcome, and how many and how much in all, without a look at the rows.
+    Index("run_by_kind", "source", "kind", "outcome", "seq", "tunnel_bytes", "stored_bytes"),
     Index("run_by_state", "state", "source"),
     Index("run_by_end", "ended"),
 )
@@ -151,6 +158,7 @@ receipt = Table(
     Column("tree", String(64)),
     UniqueConstraint("repository", "reference"),
     Index("receipt_by_time", "repository", "time"),
+    Index("receipt_by_state", "repository", "state", "time"),
 )
 
 # Where else a received snapshot lies (clones, vaults): rows, not columns.
@@ -276,6 +284,16 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Index("quarantine_by_repository", "repository", "seq"),
+)
+
+# How each promise stood at the last look, and since when; those of the server have no source.
+promise = Table(
+    "promise",
+    metadata,
+    Column("source", String(63), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("since", Moment, nullable=False),
 )
 
 

@@ -33,6 +33,7 @@ from pbs.ledger.schema import (
 )
 from pbs.ledger.slots import Slots
 from pbs.ledger.upkeep import Upkeep
+from pbs.ledger.vitals import VitalSigns
 from pbs.model import Kind, Outcome, Receipt, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
@@ -84,7 +85,7 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 class Ledger:
     """Sources, repositories, receipts, events; `queue` is the life of runs, `slots` how far schedules were dealt with,
     `cancelling` who wants a run to stop, `access` who may ask, `manifests` what was admitted, file by file, `quarantine`
-    what was set aside, `overview` where all sources stand, `upkeep` its own care.
+    what was set aside, `overview` where all sources stand, `vitals` what promises are judged by, `upkeep` its own care.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -99,6 +100,7 @@ class Ledger:
         self.manifests = Manifests(engine)
         self.quarantine = Quarantine(engine)
         self.overview = Overview(engine)
+        self.vitals = VitalSigns(engine)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -108,6 +108,7 @@ def _run(
         warnings=_count(said.get("warnings")) or 0,
         message=_text(said.get("message")) if ended else TORN,
         hint=_text(said.get("hint")),
+        code=(_text(said.get("code")) or "")[:32] or None,
         files=_count(said.get("files")),
         bytes=_count(said.get("bytes")),
         added_bytes=_count(said.get("added_bytes")),

@@ -53,6 +53,7 @@ async def conduct(work: Work) -> Ending:
         outcome=ending.outcome,
         message=ending.message,
         hint=ending.hint,
+        code=ending.code,
         at=stamp(work.clock.now()),
         **figures,
     )
@@ -69,7 +70,7 @@ async def _bounded(work: Work) -> Ending:
         async with work.stages.bounded():
             return await act(work)
     except PbsError as error:
-        return Ending(error.outcome, error.message, error.hint, retry=error.retryable)
+        return Ending(error.outcome, error.message, error.hint, retry=error.retryable, code=error.code)
     except TimeoutError as error:
         return work.stages.late() if work.stages.expired else _fault(error)
     except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from pbs.journal import part_of_log
 from pbs.ledger import Standing
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, content, events, keeping, mounts, notify, quarantine, shapes
+from pbs.web import audit, cancelling, content, events, health, keeping, mounts, notify, quarantine, shapes
 from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
@@ -106,17 +107,19 @@ async def version(request: web.Request, asked: Nothing) -> web.StreamResponse:  
 async def sources(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """Every configured source and where it stands."""
     face = request.app[FACE]
-    return web.json_response({"sources": source_views(face, *sorted(face.sources))})
+    broken = (await face.health()).broken()
+    return web.json_response({"sources": source_views(face, broken, *sorted(face.sources))})
 
 
 @operation("GET", "/api/v1/sources/{name}", shapes.Source)
 async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """One source and where it stands."""
     face = request.app[FACE]
-    return web.json_response(source_views(face, known(face, asked.name))[0])
+    name = known(face, asked.name)
+    return web.json_response(source_views(face, (await face.health()).broken(), name)[0])
 
 
-def source_views(face: Face, *names: str) -> list[dict[str, Any]]:
+def source_views(face: Face, broken: Mapping[str, int], *names: str) -> list[dict[str, Any]]:
     """These configured sources and where they stand, in a handful of queries however many they are."""
     standings, counts = face.ledger.overview.standings(names), face.ledger.overview.counts(names)
     views = []
@@ -130,6 +133,7 @@ def source_views(face: Face, *names: str) -> list[dict[str, Any]]:
                 snapshots=counts.get(name, 0),
                 repository_bytes=face.repository_bytes(name),
                 coming=face.next(name),
+                broken=broken.get(name),
             )
         )
     return views
@@ -235,4 +239,5 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 OPERATIONS = (
     openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
+    *health.OPERATIONS,
 )  # fmt: skip

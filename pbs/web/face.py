@@ -14,6 +14,7 @@ from pbs.errors import NotFound
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Cause, Kind, Run, Source
+from pbs.promises import Health
 
 
 class Face(Protocol):
@@ -54,6 +55,10 @@ class Face(Protocol):
 
     def next(self, name: str) -> datetime | None:
         """When a source is pulled next by its schedule; None where it has none."""
+        ...
+
+    async def health(self) -> Health:
+        """How all promises stand, as of a moment ago."""
         ...
 
     def repository_bytes(self, name: str) -> int | None:

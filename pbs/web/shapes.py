@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from pbs.model import Cause, Kind, Outcome, QuarantineState, ReceiptState, RunState, Verified
+from pbs.promises import State
 
 Bytes = Annotated[int, Field(ge=0)]
 SnapshotId = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -59,6 +60,7 @@ class Run(BaseModel):
     warnings: int
     message: str | None
     hint: str | None
+    code: str | None
     due: datetime | None
     not_before: datetime | None
     attempt: int
@@ -165,6 +167,28 @@ class Sources(BaseModel):
     """Every configured source."""
 
     sources: list[Source]
+
+
+class Promise(BaseModel):
+    """A named check of health: how it stands, since when, why, and what to do. `source` is null for those of the server."""
+
+    name: str
+    source: str | None
+    state: State
+    since: datetime
+    reason: str
+    hint: str | None
+
+
+class Promises(BaseModel):
+    """Promises, the worst first; `state` is the worst of all, `looked` when somebody looked."""
+
+    state: State
+    looked: datetime
+    kept: int
+    warning: int
+    broken: int
+    promises: list[Promise]
 
 
 class Remarks(BaseModel):

@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "threads": set(),
     "journal": GROUND | {"clock", "files"},
     "textlog": GROUND | {"clock", "files"},
-    "views": GROUND | {"clock", "retention"},
+    "views": GROUND | {"clock", "promises", "retention"},
     "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
@@ -44,12 +44,27 @@ ROOMS: dict[str, set[str]] = {
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "retention": GROUND,
+    "promises": GROUND
+    | {
+        "clock",
+        "config",
+        "endpoint",
+        "files",
+        "home",
+        "ledger",
+        "render",
+        "schedule",
+        "servercopy",
+        "space",
+        "text",
+        "threads",
+    },
     "runs": GROUND | {"clock", "retention", "space", "text"},
     "schedule": GROUND | {"text"},
     "web": GROUND
     | {"admission"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
-    | {"config", "retention", "text", "views"},
+    | {"config", "promises", "retention", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {

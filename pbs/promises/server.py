@@ -1,0 +1,115 @@
+"""The promises of the server itself, each a pure function from facts and a moment to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from pbs.promises.facts import ServerFacts
+from pbs.promises.nouns import Verdict, broken, kept, warning
+from pbs.space import shortage
+from pbs.text import duration, size
+
+# The controller looks every two seconds; a ledger that is locked may hold it up for half a minute.
+PLAN_LATE = timedelta(minutes=2)
+WAIT_LATE = timedelta(hours=6)
+COPY_LATE, COPY_BROKEN = timedelta(days=1, hours=6), timedelta(days=3)
+# Somebody has time to make room before nothing begins any more.
+NEAR, DISK_WARNING = 2.0, 0.10
+
+
+def service(facts: ServerFacts) -> Verdict:
+    """The service runs."""
+    if facts.served:
+        return kept("the service runs")
+    return broken("the service does not run: nothing is backed up", "start it with `pbs serve`")
+
+
+def scheduler(facts: ServerFacts) -> Verdict:
+    """Somebody looks at what is due."""
+    if not facts.served or facts.planned is None:
+        return broken("nobody looks at what is due", "start the service with `pbs serve`")
+    if facts.now - facts.planned > PLAN_LATE:
+        return broken(
+            f"nobody has looked at what is due for {duration((facts.now - facts.planned).total_seconds())}",
+            "see var/log/controller.log; the disk of the ledger may be full or its file locked",
+        )
+    return kept("what is due is looked at all the time")
+
+
+def controller(facts: ServerFacts) -> Verdict:
+    """The controller can do what it wants to."""
+    if facts.faults:
+        return broken(
+            "; ".join(facts.faults)[:600], "see var/log/controller.log; it is tried again and again"
+        )
+    return kept("nothing that the service tried failed")
+
+
+def queue(facts: ServerFacts) -> Verdict:
+    """No run waits for hours for its turn."""
+    if facts.waiting is None:
+        return kept("no run waits")
+    waited = facts.now - facts.waiting
+    said = f"the run that has waited for the longest time has done so for {duration(max(waited.total_seconds(), 0.0))}"
+    if waited > WAIT_LATE:
+        return warning(
+            said,
+            "raise `max_runs` and `workers`, spread the schedules, or see what the runs that go on wait for",
+        )
+    return kept(said)
+
+
+def disk(facts: ServerFacts) -> Verdict:
+    """The disk of the backups has room."""
+    space = facts.space
+    if space is None or not space.total:
+        return broken("the disk of the backups cannot be looked at", "is it mounted? see `df`")
+    hint = "make room or give it a larger disk; keeping less helps after the next pruning"
+    if short := shortage(facts.reserve, space):
+        return broken(short, hint)
+    share = space.free / space.total
+    said = f"{size(space.free)} of {size(space.total)} are free ({share:.0%}) where the backups lie"
+    near = shortage(facts.reserve, space, NEAR) is not None or share < DISK_WARNING
+    return warning(said, hint) if near else kept(said)
+
+
+def copy(facts: ServerFacts) -> Verdict:
+    """Ledger, keys and configuration were copied lately."""
+    if not facts.copies:
+        return kept('the configuration says copies = "off"')
+    hint = "`pbs copy make` makes one now and says what is wrong"
+    if facts.copied is None:
+        return warning("the server itself was never copied", hint)
+    age = facts.now - facts.copied
+    said = f"the server itself was copied {duration(max(age.total_seconds(), 0.0))} ago"
+    if age > COPY_BROKEN:
+        return broken(said, hint)
+    return warning(said, hint) if age > COPY_LATE else kept(said)
+
+
+def sheet(facts: ServerFacts) -> Verdict:
+    """The recovery sheet of the server was printed."""
+    if facts.sheet or not facts.copies:
+        return kept("the recovery sheet was printed")
+    return warning(
+        "the recovery sheet of the server was never printed: without it no copy of the server can be opened",
+        "`pbs key recovery` prints it; keep it away from this server",
+    )
+
+
+Judge = Callable[[ServerFacts], Verdict]
+PROMISES: dict[str, Judge] = {
+    "service": service,
+    "scheduler": scheduler,
+    "controller": controller,
+    "queue": queue,
+    "disk": disk,
+    "copy": copy,
+    "recovery-sheet": sheet,
+}
+
+
+def judge(facts: ServerFacts) -> dict[str, Verdict]:
+    """Every promise of the server."""
+    return {name: promise(facts) for name, promise in PROMISES.items()}

@@ -1,0 +1,54 @@
+"""How promises stand, over HTTP: for people and programs, and for whoever only wants to know whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from pbs.errors import NotFound
+from pbs.promises import Health, Promise, State
+from pbs.views import promises_view
+from pbs.web import shapes
+from pbs.web.declare import Asked, operation
+from pbs.web.face import FACE
+
+
+class SomePromises(Asked):
+    """Whose promises."""
+
+    source: Annotated[str | None, Field(description="Only those of this source.")] = None
+
+
+@operation("GET", "/api/v1/promises", shapes.Promises)
+async def promises(request: web.Request, asked: SomePromises) -> web.StreamResponse:
+    """Every promise, kept or not, the worst first."""
+    health = await request.app[FACE].health()
+    return web.json_response(promises_view(health, _asked(health, asked.source)))
+
+
+@operation("GET", "/health", shapes.Promises, empty={503: "The same, where a promise is broken."})
+async def health(request: web.Request, asked: SomePromises) -> web.StreamResponse:
+    """What is not kept; the status tells whether anything is broken: 200, a warning counts as well; 503."""
+    found = await request.app[FACE].health()
+    view = promises_view(found, _asked(found, asked.source), everything=False)
+    return web.json_response(view, status=503 if view["state"] == State.BROKEN else 200)
+
+
+def _asked(health: Health, source: str | None) -> Sequence[Promise]:
+    """The promises that somebody asks for.
+
+    Raises:
+        NotFound: there is no such source.
+    """
+    if source is None:
+        return health.promises
+    found = health.of(source)
+    if not found:
+        raise NotFound(f"there is no source {source[:80]!r}", "`pbs source list` names them")
+    return found
+
+
+OPERATIONS = (promises, health)
