@@ -35,6 +35,7 @@ from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
 from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead
 from pbs.textlog import record
+from pbs.tunnel import key_line
 from pbs.wake import Bell, ring
 from pbs.web.app import serve
 
@@ -130,6 +131,14 @@ class Controller:
 
     def _known(self) -> Known:
         return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))
+
+    def resolved(self, name: str) -> list[tuple[str, object, str]]:
+        """The fields of a source, and where each came from."""
+        return self.config.resolved(name)
+
+    def key_line(self, name: str) -> str:
+        """The line that belongs into the authorized_keys of a source."""
+        return key_line(self.config.sources[name])
 
     async def reload(self) -> tuple[list[str], list[str]]:
         """Take up a changed configuration; running runs and unchanged endpoints are not touched.

@@ -6,7 +6,9 @@ import contextlib
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,7 @@ class Follower:
                 if not line.endswith(b"\n"):
                     break
                 self.offset += len(line)
-                with contextlib.suppress(ValueError, RecursionError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and isinstance(event.get("event"), str):
-                        yield event
+                yield from _events(line)
                 if self.offset >= end:
                     break
 
@@ -95,6 +94,44 @@ def newest(path: Path, *names: str) -> dict[str, dict[str, Any]]:
                 if isinstance(event, dict) and event.get("event") in names:
                     found[str(event["event"])] = event
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A run's log for people: its stages, how far it came, and the newest of its other events, oldest first."""
+
+    stages: list[dict[str, Any]]
+    progress: dict[str, Any] | None
+    events: list[dict[str, Any]]
+    passed_over: int
+
+
+def story_of(path: Path, most: int) -> Story:
+    """What a run's log tells, with at most so many events that are neither stage nor progress."""
+    stages: list[dict[str, Any]] = []
+    progress, count = b"", 0
+    events: deque[dict[str, Any]] = deque(maxlen=most)
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            # Most lines of a long run are progress, of which only the last is wanted.
+            if b'"event": "progress"' in line[:80]:
+                progress = line
+                continue
+            for event in _events(line):
+                if event["event"] == "stage":
+                    stages.append(event)
+                else:
+                    count += 1
+                    events.append(event)
+    return Story(stages, next(_events(progress), None), list(events), count - len(events))
+
+
+def _events(line: bytes) -> Iterator[dict[str, Any]]:
+    """The event that a line holds; none where it is torn or foreign."""
+    with contextlib.suppress(ValueError, RecursionError):
+        event = json.loads(line)
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            yield event
 
 
 def part_of_log(path: Path, start: int, limit: int) -> tuple[list[dict[str, Any]], int]:

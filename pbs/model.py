@@ -11,6 +11,8 @@ from enum import StrEnum
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 RESERVED_NAMES = frozenset({"all", "latest"})
 SNAPSHOT_ID = re.compile(r"[0-9a-f]{64}")
+# Where the agent lies on a source, unless it is said otherwise.
+AGENT_PATH = "/usr/local/bin/pbs-agent"
 
 
 class Kind(StrEnum):

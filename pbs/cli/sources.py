@@ -16,9 +16,8 @@ import typer
 from pbs.cli.show import Json, Name, amount, document, note, table, when
 from pbs.errors import ConfigError, LeaseHeld, NotFound, PbsError, ServiceDown, UsageError
 from pbs.home import Home
-from pbs.model import Source, valid_name
+from pbs.model import AGENT_PATH, Source, valid_name
 
-DEFAULT_AGENT = "/usr/local/bin/pbs-agent"
 group = typer.Typer(help="What is backed up.", no_args_is_help=True)
 
 
@@ -60,7 +59,7 @@ def list_sources(context: typer.Context, as_json: Json = False) -> None:
 def show(
     context: typer.Context,
     name: Name,
-    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = DEFAULT_AGENT,
+    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = AGENT_PATH,
     as_json: Json = False,
 ) -> None:
     """Show one source, and the line that belongs into its authorized_keys."""
@@ -112,7 +111,7 @@ def add(
     accept_host_key: Annotated[
         bool, typer.Option("--accept-host-key", help="Pin the key that answers now, unseen.")
     ] = False,
-    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = DEFAULT_AGENT,
+    agent_path: Annotated[str, typer.Option(help="Where the agent lies on the source.")] = AGENT_PATH,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other field of a source.", show_default=False),
@@ -220,7 +219,7 @@ def _absolute(agent_path: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9/._+@-]+", agent_path):
         raise UsageError(
             "--agent-path must be an absolute path of letters, digits and /._+@-",
-            f"for example {DEFAULT_AGENT}",
+            f"for example {AGENT_PATH}",
         )
     return agent_path
 
@@ -245,15 +244,10 @@ async def _ask_host_key(host: str, port: int, *, accept: bool) -> str:
 
 def _lines(source: Source, agent_path: str) -> dict[str, str]:
     from pbs.render import render
-    from pbs.tunnel import public_key
+    from pbs.tunnel import key_line
 
-    key = public_key(Path(source.address.ssh_key))
-    command = f"{agent_path} --profile {source.name}"
-    options = (
-        f'restrict,port-forwarding,permitopen="localhost:1",permitlisten="localhost:1",command="{command}"'
-    )
     return {
-        "authorized_keys": f"{options} {key}",
+        "authorized_keys": key_line(source, agent_path),
         "agent_profile": render("agent-profile.toml.j2"),
         "agent_path": agent_path,
     }

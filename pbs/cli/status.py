@@ -231,7 +231,7 @@ def _headline(facts: Facts) -> str:
 
 def _going_on(facts: Facts) -> Iterator[str]:
     """Each run that goes on: what it does, and how far it is."""
-    from pbs.cli.follow import progress_text, stage_text
+    from pbs.telling import progress_text, stage_text
 
     for run in facts["runs"]:
         words = [f"{run['id']}: {stage_text(run['stage']) if run['stage'] else 'begins'}"]

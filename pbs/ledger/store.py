@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Engine, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
@@ -259,19 +259,22 @@ class Ledger:
 
     def receipts(self, name: str) -> list[Receipt]:
         """Every receipt of a source, oldest first by our clock."""
+        return self._receipts(name)
+
+    def usable(self, name: str) -> list[Receipt]:
+        """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first."""
+        return self._receipts(name, receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
+
+    def _receipts(self, name: str, *wanted: ColumnElement[bool]) -> list[Receipt]:
         query = (
             select(receipt)
             .join(repository, repository.c.id == receipt.c.repository)
             .join(source, source.c.uid == repository.c.source)
-            .where(source.c.name == name)
+            .where(source.c.name == name, *wanted)
             .order_by(receipt.c.time, receipt.c.seq)
         )
         with self._engine.connect() as db:
             return [rows.receipt(row, name) for row in db.execute(query)]
-
-    def usable(self, name: str) -> list[Receipt]:
-        """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first."""
-        return [each for each in self.receipts(name) if each.state in USABLE and each.leaving is None]
 
     def find_receipt(self, name: str, wanted: str) -> Receipt:
         """The usable snapshot that `wanted` names: `latest`, a full id, or a prefix of 8 or more digits.

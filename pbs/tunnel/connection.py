@@ -21,7 +21,7 @@ from pbs.errors import (
     Unreachable,
 )
 from pbs.files import write
-from pbs.model import Address
+from pbs.model import AGENT_PATH, Address, Source
 from pbs.text import clean_line
 from pbs.tunnel.gate import Gate
 from pbs.tunnel.relay import Relay, Writable, unbounded
@@ -239,3 +239,13 @@ def public_key(path: Path) -> str:
         HomeError: it is missing, damaged, or needs a passphrase.
     """
     return clean_line(_private_key(path).export_public_key().decode("utf-8", "replace"), 20_000)
+
+
+def key_line(source: Source, agent_path: str = AGENT_PATH) -> str:
+    """The line of authorized_keys that lets us start the agent's words there, and nothing else.
+
+    Raises:
+        HomeError: our key is missing or damaged.
+    """
+    restrict = 'restrict,port-forwarding,permitopen="localhost:1",permitlisten="localhost:1"'
+    return f'{restrict},command="{agent_path} --profile {source.name}" {public_key(Path(source.address.ssh_key))}'

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -24,6 +24,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 PLACES = re.compile(r"\{(\w+)\}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Work = Callable[..., Awaitable[web.StreamResponse]]
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class Role(IntEnum):
@@ -181,8 +182,17 @@ async def asked(operation: Operation, request: web.Request) -> Asked:
     for key, value in given.items():
         if isinstance(value, str) and SURROGATE.search(value):
             raise UsageError(f"`{clean_line(key, 40)}` is no text", "send it as UTF-8")
+    return taken(operation.asks, given, strict=operation.method == "POST")
+
+
+def taken(shape: type[Shape], given: Mapping[str, object], *, strict: bool = False) -> Shape:
+    """These values in this shape.
+
+    Raises:
+        UsageError: they do not fit.
+    """
     try:
-        return operation.asks.model_validate(given, strict=operation.method == "POST")
+        return shape.model_validate(given, strict=strict)
     except ValidationError as error:
         raise UsageError(_said(error), "/api/v1/openapi.json tells what is taken here") from error
 

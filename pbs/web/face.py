@@ -65,6 +65,14 @@ class Face(Protocol):
         """The size of a source's repository on disk; None where nobody has looked."""
         ...
 
+    def resolved(self, name: str) -> list[tuple[str, object, str]]:
+        """The fields of a source as (key, value as it is written, where it came from)."""
+        ...
+
+    def key_line(self, name: str) -> str:
+        """The line that belongs into the authorized_keys of a source."""
+        ...
+
 
 FACE: web.AppKey[Face] = web.AppKey("face")
 

@@ -63,7 +63,7 @@ async def plan(request: web.Request, asked: SomePlan) -> web.StreamResponse:
     face = request.app[FACE]
     known(face, asked.name)
     played = asked.at or asked.keep or asked.every
-    return web.json_response(plan_view(_simulated(face, asked) if played else current(face, asked.name)))
+    return web.json_response(plan_view(simulated(face, asked) if played else current(face, asked.name)))
 
 
 def current(face: Face, name: str) -> Plan:
@@ -71,7 +71,12 @@ def current(face: Face, name: str) -> Plan:
     return plan_now(face.ledger, face.sources[name], face.time.now())
 
 
-def _simulated(face: Face, asked: SomePlan) -> Plan:
+def simulated(face: Face, asked: SomePlan) -> Plan:
+    """The plan of another day, rule or pace.
+
+    Raises:
+        UsageError: there is no such day, rule or pace.
+    """
     now = face.time.now()
     try:
         at = datetime.combine(asked.at, time(), UTC) if asked.at else now

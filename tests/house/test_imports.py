@@ -61,10 +61,11 @@ ROOMS: dict[str, set[str]] = {
     },
     "runs": GROUND | {"clock", "retention", "space", "text"},
     "schedule": GROUND | {"text"},
+    "telling": GROUND | {"runs", "text"},
     "web": GROUND
     | {"admission"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
-    | {"config", "promises", "retention", "text", "views"},
+    | {"config", "promises", "retention", "telling", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
