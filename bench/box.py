@@ -166,16 +166,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def await_that(check: Callable[[], Any], what: str) -> Any:
+def await_that(check: Callable[[], Any], what: str, patience: float = PATIENCE_SECONDS) -> Any:
     """The first true value of `check`.
 
     Raises:
-        Broken: there is none within a minute.
+        Broken: there is none within `patience` seconds.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while not (value := check()):
         if time.monotonic() > deadline:
-            raise Broken(f"{what}: not within {PATIENCE_SECONDS:g} s")
+            raise Broken(f"{what}: not within {patience:g} s")
         time.sleep(0.05)
     return value
 

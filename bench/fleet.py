@@ -144,7 +144,9 @@ def idle(park: Park, endpoint: str, options: argparse.Namespace) -> dict[str, di
     """Memory (proportional) and processor share of each part of the service while nothing happens."""
     if endpoint == "always":
         await_that(
-            lambda: parts_of(park.home).get("endpoints", {}).get("processes", 0) >= park.count, "endpoints"
+            lambda: parts_of(park.home).get("endpoints", {}).get("processes", 0) >= park.count,
+            "endpoints",
+            60 + park.count,
         )
     park.box.quiet()
     before = parts_of(park.home)

@@ -101,6 +101,7 @@ class Park:
         await_that(
             lambda: len(list((self.home / "srv/backup/pbs").glob("*.restic/config"))) == wanted or None,
             "making repositories",
+            60 + 3 * wanted,
         )
         self.pbs("reload")
         return time.perf_counter() - began

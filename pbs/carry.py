@@ -13,6 +13,7 @@ from pbs.assemble import Tools, clear_scratch, endpoint_of, work_of
 from pbs.errors import LeaseLost, LedgerError, PbsError
 from pbs.files import FileLock
 from pbs.model import Ending, Kind, Outcome, Run, Source
+from pbs.provision import provision
 from pbs.rotation import recover
 from pbs.runs.halt import Halt, cancelled, stopped
 from pbs.runs.lifecycle import conduct, imports_first
@@ -101,6 +102,9 @@ class Carrier:
                     retry=True,
                 )
             await in_thread(clear_scratch, self._tools.home, source.name)
+            if self._tools.ledger.repository(source.name) is None:
+                # A source that was configured just now may be due before the controller came to it.
+                await provision(self._tools.home, self._tools.ledger, source, self._tools.clock)
             recover(self._tools.home, self._tools.ledger, source.name)
             return await self._run(source, live, lock, in_use)
         except PbsError as error:

@@ -44,8 +44,8 @@ UPKEEP_SECONDS = 600.0
 LATE_SECONDS = 60.0
 # From the begin of a run that a source gave notice of to the next such run, at least.
 NOTICE_SECONDS = 20.0
-# How many sources are dealt with in one transaction.
-BATCH = 100
+# How many sources are dealt with in one transaction: nobody else is served meanwhile, and each takes milliseconds.
+BATCH = 20
 MOST_FAULTS = 20
 # The fields of [server] that processes look at only when they start.
 AT_START = ("listen", "base_url", "workers", "run_dir", "open", "log_format")
@@ -72,6 +72,7 @@ class Controller:
         self._planned: datetime | None = None
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
+        self._settling = asyncio.Lock()
         self._wakes = home.sockets / "wake"
         self._planner = Planner(self.ledger.slots.marks())
         self._plan()
@@ -174,15 +175,16 @@ class Controller:
         care = Care(self.home, self.ledger, self.clock)
         async with serve(self, self.home, self.config.server):
             await self._tick()
-            for remark in await self._settle():
-                log.warning("%s", remark)
-            self._all_stale()
+            # Beside all else: a thousand repositories that are still to be made take many minutes.
+            settling = asyncio.create_task(self._settle_first(), name="settle")
             while not stop.done():
                 await self._tick()
                 await care.turn(self.config.server)
                 waiting = asyncio.create_task(bell.wait(TICK_SECONDS), name="bell")
                 await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
             await care.end()
         bell.close()
         self.ledger.close()
@@ -246,10 +248,26 @@ class Controller:
             await self.clock.sleep(0)
         self._unkept.clear()
 
+    async def _settle_first(self) -> None:
+        """What a start has to bring in order; its own task, so it is the border for whatever goes wrong there."""
+        try:
+            for remark in await self._settle():
+                log.warning("%s", remark)
+        except PbsError as error:
+            log.warning("%s (%s)", error.message, error.hint)
+        except Exception:
+            log.exception("a fault of pbs itself, while sources were settled")
+        self._all_stale()
+
     async def _settle(self) -> list[str]:
         """Make what configured sources lack, and have exactly their endpoints run. One bad source stops no other."""
+        # A reload while the start still settles waits for its turn: the newer configuration has the last word.
+        async with self._settling:
+            return await self._settle_each()
+
+    async def _settle_each(self) -> list[str]:
         remarks = []
-        for source in self.config.sources.values():
+        for source in list(self.config.sources.values()):
             try:
                 with self._unless_running(source.name) as free:
                     # The worker of a run that goes on sees to the endpoint itself.
@@ -258,6 +276,7 @@ class Controller:
                         await endpoint_of(self._tools, source).rest()
             except PbsError as error:
                 remarks.append(f"{source.name}: {error.message}")
+            await self.clock.sleep(0)
         await self._forget()
         # Whoever found a run lock taken meanwhile looks again.
         ring(self._wakes)
@@ -309,10 +328,10 @@ class Controller:
                 await endpoint_of(self._tools, source).rest()
 
     async def _call_workers(self) -> None:
-        """One idle worker is enough; more are started while runs wait."""
+        """No worker while nothing waits, one for the first run; more are started while runs go on and others wait."""
         if not self.ledger.queue.waiting(self.clock.now()):
             return
-        # The first one as well: supervisord may have given up on it.
+        # The first one as well: it left for want of work, or supervisord gave up on it.
         wanted = self.config.server.workers if self.ledger.queue.running() else 1
         for number in range(wanted):
             # More than there were at the start come with the next one.

@@ -1,7 +1,7 @@
 """The parent of the service: checks everything that can be checked, then keeps one supervisord for as long as it lives.
 
-It turns TERM into a clean stop, a second TERM into one without grace, and HUP into our own reload (supervisord's HUP would restart everything). It
-carries out no run and holds no state but the lock that lets a home be served once.
+Once everything is up it becomes `pbs.attend`, which waits with a third of the memory. It carries out no run and holds no
+state but the lock that lets a home be served once.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ import errno
 import os
 import pwd
 import re
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
-from pbs.attend import attend
+from pbs.attend import attend, become_light, end, pass_on
 from pbs.background import in_background
 from pbs.clock import SystemClock, pause
 from pbs.config import Config, adopt, load
-from pbs.endpoint import Endpoint, Supervisor, remove_socket
+from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
-from pbs.errors import HomeError, LedgerError, PbsError, ServiceDown
+from pbs.errors import HomeError, LedgerError, ServiceDown
 from pbs.files import FileLock, rotate, write
 from pbs.home import SUPERVISOR_PID, Home, operator_token
 from pbs.ledger import files as ledger_file
@@ -33,11 +31,10 @@ from pbs.ledger.upgrade import upgrade
 from pbs.process import start
 from pbs.render import render
 from pbs.stopping import served
-from pbs.systemd import READY, STOPPING, Manager, reloading
+from pbs.systemd import READY, Manager
 from pbs.text import clean_line
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 60.0
 PORT_SECONDS = 3.0
 LOOKING_SECONDS = 0.5
 # A few lines come at each start, and a trace where something is badly wrong.
@@ -145,7 +142,7 @@ def _port_free(config: Config) -> None:
 
 
 def serve(root: Path, *, say: Callable[[str], None]) -> int:
-    """Serve a home until TERM or INT; returns supervisord's exit code.
+    """Serve a home until TERM or INT; returns supervisord's exit code, if at all: mostly this process becomes a light one.
 
     Raises:
         PbsError: it cannot start; nothing is left running.
@@ -159,25 +156,17 @@ def serve(root: Path, *, say: Callable[[str], None]) -> int:
     # It makes the logs of all its programs.
     child = start(command, inherit=(lock.descriptor,), output=log, umask=0o077)
     os.close(log)
-    _pass_on(child, home, manager)
     try:
+        stopping = pass_on(child, home, manager)
         wait_ready(home, child)
         where = f", http on {config.server.base_url}" if config.server.listen else ""
         say(f"serving {home.root}{where}; `pbs stop` or Ctrl-C ends it")
         manager.say(READY, status=f"serving {home.root}")
-        code = attend(child, home, manager)
-        if code < 0:
-            raise PbsError(
-                f"supervisord was ended by signal {-code}, and the service with it",
-                "start it again with `pbs serve`; runs that went on end as interrupted",
-            )
-        return code
+        if not stopping:
+            become_light(child.pid, lock.descriptor, home, manager)
+        return attend(child, home, manager)
     finally:
-        manager.say(STOPPING)
-        _end(child)
-        # Endpoints listen on sockets that are handed to them, and leave them behind.
-        for left in (home.sockets / "endpoint").glob("*.sock"):
-            remove_socket(left)
+        end(child, home, manager)
         lock.release()
 
 
@@ -193,49 +182,6 @@ def _alone(home: Home) -> FileLock:
             )
         pause(0.02)
     return lock
-
-
-def _pass_on(child: subprocess.Popen[bytes], home: Home, manager: Manager) -> None:
-    """Signals become verbs, each in a process of its own: a signal handler must not wait."""
-    stopping: list[subprocess.Popen[bytes]] = []
-    reloads: list[subprocess.Popen[bytes]] = []
-
-    def verb(word: str) -> subprocess.Popen[bytes]:
-        return start([sys.executable, "-I", "-m", "pbs.cli.main", "--home", str(home.root), word])
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if stopping:
-            child.terminate()  # asked twice: runs get no time of grace
-        else:
-            manager.say(STOPPING)
-            stopping.append(verb("stop"))
-
-    def reload(_number: int, _frame: FrameType | None) -> None:
-        manager.say(reloading(SystemClock().monotonic()))
-        reloads.append(verb("reload"))
-
-    def ended(_number: int, _frame: FrameType | None) -> None:
-        # How it went is in the log: the old configuration stays in force where the new one is wrong.
-        if reloads and all(each.poll() is not None for each in reloads):
-            reloads.clear()
-            manager.say(READY)
-        # A stop that failed must not leave us running.
-        if any(each.poll() not in (None, 0) for each in stopping):
-            child.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reload)
-    signal.signal(signal.SIGCHLD, ended)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 def wait_ready(home: Home, child: subprocess.Popen[bytes] | None = None) -> None:

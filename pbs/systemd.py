@@ -18,6 +18,7 @@ from pbs.render import render
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
+OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Manager:
@@ -25,6 +26,7 @@ class Manager:
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         """Take the address out of the environment: what we start must not speak in our name."""
+        self.environment = {name: environment[name] for name in OURS if name in environment}
         address = environment.pop("NOTIFY_SOCKET", "")
         seconds = environment.pop("WATCHDOG_USEC", "")
         meant = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

@@ -49,7 +49,7 @@ class Limits(TypedDict):
 
 
 class Worker:
-    """One worker process. Worker 0 stays; the others leave after a minute without work."""
+    """One worker process. It leaves after a minute without work; the controller calls the first one when a run waits."""
 
     def __init__(self, home: Home, number: int) -> None:
         self._home = home
@@ -102,7 +102,7 @@ class Worker:
                 log.warning("no run can be claimed: %s", error.message)
             if self._live:
                 idle_since = self._tools.clock.monotonic()
-            elif self._number and self._tools.clock.monotonic() - idle_since > IDLE_SECONDS:
+            elif self._tools.clock.monotonic() - idle_since > IDLE_SECONDS:
                 return
             waiting = asyncio.create_task(bell.wait(POLL_SECONDS), name="bell")
             await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)

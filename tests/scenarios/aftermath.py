@@ -144,7 +144,7 @@ class Stand:
             case "supervisord":
                 return list(processes(home, "pbs.keeper"))
             case "serve":
-                return [pid for pid, argv in processes(home, "pbs.cli.main").items() if "serve" in argv]
+                return [pid for pid, argv in processes(home).items() if "serve" in argv]
             case "endpoint":
                 return list(processes(home, "--append-only"))
             case "agent":
@@ -180,14 +180,15 @@ class Stand:
         self.pbs.start()
 
     def serving(self) -> bool:
-        """Whether controller, first worker and every endpoint are up."""
+        """Whether controller, first worker (unless it left for want of work) and every endpoint are up."""
         if not answers(self.home.controller_socket):
             return False
         programs = Supervisor(self.home.supervisor_socket, self.home.etc / "supervisord.d").all()
         return all(
             each["statename"] in ("RUNNING", "STARTING")
             for each in programs
-            if not each["name"].startswith("worker-") or each["name"] == "worker-0"
+            if not each["name"].startswith("worker-")
+            or (each["name"] == "worker-0" and each["statename"] != "EXITED")
         )
 
     def source_is_quiet(self) -> bool:

@@ -52,6 +52,21 @@ def test_sources_come_and_go_without_touching_others(served: Pbs, source: Source
     assert served.repository("db").is_dir()
 
 
+def test_runs_go_on_while_repositories_are_still_made(pbs: Pbs, source: SourceHost) -> None:
+    """A start with sources that were written by hand makes their repositories beside its runs; whoever is pulled makes his own."""
+    pbs.add("web", source)
+    written = (pbs.home / "sources.d/web.toml").read_text()
+    others = [f"web{number}" for number in range(6)]
+    for name in others:
+        (pbs.home / f"sources.d/{name}.toml").write_text(written)
+    pbs.start()
+    assert pbs.pull(others[-1])["outcome"] == "ok"
+    eventually(
+        lambda: all((pbs.repository(name) / "config").exists() for name in others), what="repositories"
+    )
+    assert pbs.pull(others[0])["outcome"] == "ok"
+
+
 def test_idle_endpoints_cost_little(pbs: Pbs, source: SourceHost) -> None:
     """Idle endpoints stay within their budget of memory and use no processor time."""
     pbs.start()
