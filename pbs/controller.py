@@ -9,31 +9,30 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pbs.assemble import Tools, endpoint_of
+from pbs.assemble import Tools
 from pbs.bounds import die_with_parent
 from pbs.care import Care
 from pbs.chores import chores
 from pbs.clock import Clock, SystemClock
 from pbs.config import Config, adopt, in_force
-from pbs.endpoint import Supervisor, remove_socket
+from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
-from pbs.files import FileLock, tree_bytes, write
+from pbs.files import tree_bytes, write
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import Deal, missed_run, open_ledger
 from pbs.logs import log_to
 from pbs.model import Cause, Kind, Mark, Run, Source
 from pbs.promises import Health
 from pbs.promises.watch import Known, Watch
-from pbs.provision import provision
 from pbs.publish import ALL, FEED_ITEMS, feed_of
 from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead
+from pbs.settling import Settling
 from pbs.textlog import record
 from pbs.tunnel import key_line
 from pbs.wake import Bell, ring
@@ -72,7 +71,7 @@ class Controller:
         self._planned: datetime | None = None
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
-        self._settling = asyncio.Lock()
+        self._settling = Settling(self._tools, lambda: self.config.sources)
         self._wakes = home.sockets / "wake"
         self._planner = Planner(self.ledger.slots.marks())
         self._plan()
@@ -194,7 +193,7 @@ class Controller:
         for part in (
             self._look,
             self._reap,
-            self._forget,
+            self._settling.forget,
             self._schedule,
             self._upkeep,
             self._call_workers,
@@ -260,72 +259,29 @@ class Controller:
         self._all_stale()
 
     async def _settle(self) -> list[str]:
-        """Make what configured sources lack, and have exactly their endpoints run. One bad source stops no other."""
-        # A reload while the start still settles waits for its turn: the newer configuration has the last word.
-        async with self._settling:
-            return await self._settle_each()
-
-    async def _settle_each(self) -> list[str]:
-        remarks = []
-        for source in list(self.config.sources.values()):
-            try:
-                with self._unless_running(source.name) as free:
-                    # The worker of a run that goes on sees to the endpoint itself.
-                    if free:
-                        await provision(self.home, self.ledger, source, self.clock)
-                        await endpoint_of(self._tools, source).rest()
-            except PbsError as error:
-                remarks.append(f"{source.name}: {error.message}")
-            await self.clock.sleep(0)
-        await self._forget()
+        """Bring all sources in order; returns what could not be."""
+        remarks = await self._settling.all()
         # Whoever found a run lock taken meanwhile looks again.
         ring(self._wakes)
         return remarks
-
-    async def _forget(self) -> None:
-        """Have no endpoint known of a source that is not configured, unless a run of it goes on."""
-        for path in sorted((self.home.etc / "supervisord.d").glob("endpoint-*.conf")):
-            name = path.stem.removeprefix("endpoint-")
-            if name not in self.config.sources:
-                with self._unless_running(name) as free:
-                    if free:
-                        await self.supervisor.forget(path.stem)
-                        remove_socket(self.home.endpoint_socket(name))
-
-    @contextmanager
-    def _unless_running(self, name: str) -> Iterator[bool]:
-        """Whether nobody works on this source; if so, nobody begins to for the length of the block."""
-        lock = FileLock(self.home.locks / f"{name}.run.lock")
-        free = lock.acquire()
-        try:
-            yield free
-        finally:
-            lock.release()
 
     async def _reap(self) -> None:
         """End as interrupted the runs whose worker died (their run lock can be had), and let their endpoints rest."""
         for name in sorted({run.source for run in self.ledger.queue.running()}):
             now = self.clock.now()
             retry = partial(retry_of_dead, retries=self.config.retries(name), now=now)
-            with self._unless_running(name) as free:
+            with self._settling.unless_running(name) as free:
                 if free and self.ledger.queue.interrupt(name, now, retry):
                     self._restless.add(name)
         for name in sorted(self._restless):
             try:
-                await self._rest(name)
+                await self._settling.rest(name)
             except PbsError as error:
                 self._complain(f"endpoint {name}", f"the endpoint of {name}: {error.message} ({error.hint})")
             else:
                 self._restless.discard(name)
                 self._complaints.pop(f"endpoint {name}", None)
                 ring(self._wakes)
-
-    async def _rest(self, name: str) -> None:
-        """Have a source's endpoint as it is between runs; the worker of a run that goes on does it at its end."""
-        with self._unless_running(name) as free:
-            source = self.config.sources.get(name)
-            if free and source is not None:
-                await endpoint_of(self._tools, source).rest()
 
     async def _call_workers(self) -> None:
         """No worker while nothing waits, one for the first run; more are started while runs go on and others wait."""
