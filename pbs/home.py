@@ -87,6 +87,11 @@ class Home:
         return self.root / "var/cache"
 
     @property
+    def folders(self) -> Path:
+        """Folders of snapshots that somebody looked at, by source: safe to delete."""
+        return self.cache / "folders"
+
+    @property
     def feeds(self) -> Path:
         """Rendered feeds."""
         return self.root / "srv/feeds"

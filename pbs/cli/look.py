@@ -87,7 +87,8 @@ def _held(home: Home, ledger: Any, name: str) -> tuple[dict[str, tuple[str, ...]
     return plan.kept_by, plan.stopped() if plan.goes else plan.frozen
 
 
-def _path(text: str) -> bytes:
+def path_of(text: str) -> bytes:
+    """A PATH as it was typed, byte by byte."""
     if not text.startswith("/"):
         raise UsageError(
             f"the path {text!r} does not begin with /",
@@ -115,7 +116,7 @@ def _words(words: list[str], snapshot: str) -> tuple[str, bytes]:
         snapshot, words = words[0], words[1:]
     if len(words) > 1:
         raise UsageError("one PATH at a time", "for example: pbs ls NAME /etc")
-    return snapshot, _path(words[0]) if words else WHOLE.encode()
+    return snapshot, path_of(words[0]) if words else WHOLE.encode()
 
 
 async def _ls(home: Home, name: str, chosen: str, path: bytes, *, recursive: bool, as_json: bool) -> None:
@@ -161,7 +162,7 @@ def get(
     snapshot: Snapshot = "latest",
 ) -> None:
     """Take one file out (a folder comes as a tar); `-o -` writes to standard output."""
-    wanted = _path(path)
+    wanted = path_of(path)
     own = os.fsdecode(os.path.basename(wanted.rstrip(b"/")) or b"snapshot")  # noqa: PTH119 - bytes
     asyncio.run(_get(context.obj, name, snapshot, wanted, output or Path(own)))
 
@@ -213,7 +214,7 @@ def restore(
     words = words or []
     if words and not words[0].startswith("/"):
         snapshot, words = words[0], words[1:]
-    paths = [_path(word) for word in words]
+    paths = [path_of(word) for word in words]
     return asyncio.run(
         _restore(
             context.obj,

@@ -12,7 +12,20 @@ from typing import Annotated, Any
 import typer
 
 from pbs import __version__
-from pbs.cli import admin, health, keeping, look, quarantine, runs, service, sources, status, tokens, upkeep
+from pbs.cli import (
+    admin,
+    health,
+    keeping,
+    look,
+    quarantine,
+    runs,
+    search,
+    service,
+    sources,
+    status,
+    tokens,
+    upkeep,
+)
 from pbs.errors import ConfigError, PbsError, UsageError
 from pbs.files import refusal
 from pbs.home import Home, require
@@ -33,7 +46,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (service, status, health, sources, runs, keeping, look, admin, upkeep, tokens, quarantine):
+for group in (
+    service,
+    status,
+    health,
+    sources,
+    runs,
+    keeping,
+    look,
+    search,
+    admin,
+    upkeep,
+    tokens,
+    quarantine,
+):
     group.register(app)
 
 

@@ -350,5 +350,6 @@ def _purge(home: Home, name: str) -> None:
     remove_tree(doomed)
     remove_tree(home.work(name))
     remove_tree(home.quarantine(name))
+    remove_tree(home.folders / name)
     if doomed.exists():
         raise PbsError(f"{doomed} could not be deleted whole", "delete it by hand")

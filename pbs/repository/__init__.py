@@ -1,12 +1,13 @@
 """The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
 
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
-from pbs.repository.entries import entry_at, listing
+from pbs.repository.entries import entry_at, folder, listing, normal
+from pbs.repository.finding import Change, Hit, changes, find
 from pbs.repository.inspection import Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, seal_key, wrap_key
 from pbs.repository.making import create, own_key
-from pbs.repository.messages import DEVICES, Entry
+from pbs.repository.messages import DEVICES, Entry, lossy
 from pbs.repository.reading import Reading, read_again
 from pbs.repository.repairing import (
     Touched,
@@ -37,8 +38,10 @@ from pbs.repository.views import View, view
 
 __all__ = [
     "DEVICES",
+    "Change",
     "Entry",
     "Handle",
+    "Hit",
     "Inspected",
     "Inspector",
     "Inventory",
@@ -49,6 +52,7 @@ __all__ = [
     "Tree",
     "UnsoundTree",
     "View",
+    "changes",
     "check",
     "clear_locks",
     "clear_uploads",
@@ -60,13 +64,17 @@ __all__ = [
     "everything",
     "explain",
     "fetch",
+    "find",
+    "folder",
     "forget",
     "identity",
     "inventory",
     "junk",
     "kept",
     "listing",
+    "lossy",
     "new_packs",
+    "normal",
     "open_key",
     "own_key",
     "packs",

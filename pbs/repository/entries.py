@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pbs.errors import NotFound, ResticError
 from pbs.program import Program
 from pbs.repository import messages
 from pbs.repository.messages import REPLACED, Entry, lossy
+from pbs.repository.pieces import Pieces, nodes, read_while
 from pbs.repository.restic import ANSWER_SECONDS, Handle, present
+
+T = TypeVar("T")
+# The content of a file of a hundred terabytes takes less room in its folder.
+MOST_OF_A_FOLDER = 8 << 30
 
 
 async def listing(
@@ -68,31 +72,62 @@ def normal(path: bytes) -> bytes:
     return b"/" + posixpath.normpath(path).lstrip(b"/")
 
 
-async def _tree(
-    program: Program, snapshot_id: str, folder: bytes, most: int | None = None
-) -> list[Entry] | None:
-    """The entries of one folder with their exact names; None where there is no such folder."""
+async def folder(
+    handle: Handle,
+    snapshot_id: str,
+    path: bytes,
+    take: Callable[[Iterator[Entry]], T],
+    *,
+    most: int | None = None,
+) -> T | None:
+    """What `take`, in a thread, makes of a folder's entries while they come; None where there is no such folder.
+
+    Raises:
+        NotFound: there is no such snapshot, or that is no path.
+        TooMuch: the folder's listing is larger than `most`.
+        ResticError: it cannot be read.
+    """
+    where = normal(path)
+    return await _read(handle.program(), present(handle, snapshot_id), where, take, most)
+
+
+async def _read(
+    program: Program,
+    snapshot_id: str,
+    where: bytes,
+    take: Callable[[Iterator[Entry]], T],
+    most: int | None = None,
+) -> T | None:
+    def entries(found: Pieces) -> T | None:
+        tree = nodes(found)
+        if tree is None:
+            return None
+        return take(entry for values in tree if (entry := messages.child(values, where)) is not None)
+
     try:
-        finished = await program.run(
-            "cat", "tree", snapshot_id.encode() + b":" + folder, timeout=ANSWER_SECONDS, most=most
-        )
+        return await read_while(
+            program, "cat", "tree", snapshot_id.encode() + b":" + where,
+            take=entries, seconds=ANSWER_SECONDS, most=most if most is not None else MOST_OF_A_FOLDER,
+        )  # fmt: skip
     except ResticError as error:
         if error.message.endswith((": not found", ": not a directory")):
             return None
         raise
-    return await asyncio.to_thread(messages.tree, finished.stdout, folder)
 
 
 async def _lookup(program: Program, snapshot_id: str, path: bytes, most: int | None = None) -> Entry | None:
     """The entry that has this very path."""
-    for entry in await _tree(program, snapshot_id, posixpath.dirname(path), most) or ():
-        if entry.raw == path:
-            return entry
-    return None
+    return await _read(
+        program,
+        snapshot_id,
+        posixpath.dirname(path),
+        lambda entries: next((entry for entry in entries if entry.raw == path), None),
+        most,
+    )
 
 
 async def _folder(program: Program, snapshot_id: str, path: bytes, most: int | None) -> AsyncIterator[Entry]:
-    entries = await _tree(program, snapshot_id, path, most)
+    entries = await _read(program, snapshot_id, path, list, most)
     if entries is None:
         found = await _lookup(program, snapshot_id, path, most)
         entries = [found] if found else []
@@ -165,7 +200,7 @@ async def _exact(program: Program, snapshot_id: str, level: _Level, name: str) -
         return name.encode("utf-8", "surrogatepass")
     if level.hidden is None:
         level.hidden = {}
-        for entry in await _tree(program, snapshot_id, level.raw or b"/") or ():
+        for entry in await _read(program, snapshot_id, level.raw or b"/", list) or ():
             raw = posixpath.basename(entry.raw)
             if REPLACED in lossy(raw):
                 level.hidden.setdefault(lossy(raw), deque()).append(raw)

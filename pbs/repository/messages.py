@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,10 @@ class Entry:
     mtime: datetime | None = None
     linktarget: str | None = None
     inode: int = 0
+
+    def at(self, raw: bytes) -> Entry:
+        """The same under this path."""
+        return replace(self, raw=raw)
 
     @property
     def path(self) -> str:
@@ -141,19 +145,10 @@ def _link(values: dict[str, Any]) -> str | None:
     return target if isinstance(target, str) else None
 
 
-def tree(data: bytes, folder: bytes) -> list[Entry] | None:
-    """The entries of one folder from `restic cat tree`; None where it is no tree. Impossible names are left out."""
-    values = record(data)
-    nodes = values.get("nodes") if values else None
-    if not isinstance(nodes, list):
-        return None
-    found = []
-    for values in nodes:
-        name = unquoted(values.get("name")) if isinstance(values, dict) else None
-        entry = node(values, folder.rstrip(b"/") + b"/" + name) if name is not None else None
-        if entry is not None:
-            found.append(entry)
-    return found
+def child(values: dict[str, Any], folder: bytes) -> Entry | None:
+    """The entry of a folder that a node of its tree tells; None where no file can have its name."""
+    name = unquoted(values.get("name"))
+    return node(values, folder.rstrip(b"/") + b"/" + name) if name is not None else None
 
 
 def possible_name(name: bytes) -> bool:

@@ -17,7 +17,19 @@ from pbs.journal import part_of_log
 from pbs.ledger import Standing
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view, source_view
-from pbs.web import audit, cancelling, content, events, health, keeping, mounts, notify, quarantine, shapes
+from pbs.web import (
+    audit,
+    cancelling,
+    content,
+    events,
+    health,
+    keeping,
+    mounts,
+    notify,
+    quarantine,
+    search,
+    shapes,
+)
 from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
@@ -239,5 +251,5 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 OPERATIONS = (
     openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
-    *health.OPERATIONS,
+    *health.OPERATIONS, *search.OPERATIONS,
 )  # fmt: skip

@@ -11,17 +11,16 @@ import base64
 import os
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Annotated
+from contextlib import ExitStack, asynccontextmanager
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import Field
 
+from pbs.browse import LONGEST_LISTING, Looker, Order, Spot
 from pbs.errors import NotFound, PbsError, TooMany
-from pbs.lookup import Found, opened, viewed
-from pbs.repository import Entry, dump, entry_at, listing
+from pbs.repository import Entry, Handle, dump, entry_at
 from pbs.text import clean_line
 from pbs.views import entry_view, receipt_view
 from pbs.web import shapes
@@ -34,13 +33,17 @@ STALL_SECONDS = 60.0
 LONGEST_SECONDS = 6 * 3600.0
 CHUNK = 1 << 18
 MOST_ENTRIES = 10_000
-# What restic may say of one folder: about a hundred thousand names.
-LONGEST_LISTING = 32 << 20
 SLOTS: web.AppKey[asyncio.Semaphore] = web.AppKey("slots")
 BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+PATH = "^/[^\\x00]*$"
 SNAPSHOT = "^(latest|[0-9a-f]{8,64})$"
 # Not even a page that somebody backed up runs here.
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Accel-Buffering": "no"}
+
+
+def raw_path(path: str, path_b64: str | None) -> bytes:
+    """A path byte by byte, as it was given."""
+    return base64.b64decode(path_b64) if path_b64 is not None else path.encode()
 
 
 class OneSnapshot(Asked):
@@ -52,10 +55,10 @@ class OneSnapshot(Asked):
     ]
 
 
-class Spot(OneSnapshot):
+class InSnapshot(OneSnapshot):
     """A place in a snapshot."""
 
-    path: Annotated[str, Field(description="From the snapshot's root.", pattern="^/[^\\x00]*$")] = "/"
+    path: Annotated[str, Field(description="From the snapshot's root.", pattern=PATH)] = "/"
     path_b64: Annotated[
         str | None,
         Field(
@@ -66,16 +69,24 @@ class Spot(OneSnapshot):
     @property
     def raw(self) -> bytes:
         """The path, byte by byte."""
-        return base64.b64decode(self.path_b64) if self.path_b64 is not None else self.path.encode()
+        return raw_path(self.path, self.path_b64)
 
 
-class Folder(Spot):
+class Folder(InSnapshot):
     """A part of what a folder holds."""
 
     limit: Annotated[int, Field(description="How many at most.", ge=1, le=MOST_ENTRIES), DIGITS] = 1000
     after: Annotated[
         int, Field(description="What `next` of the part before said.", ge=0, lt=2**63), DIGITS
     ] = 0
+    sort: Annotated[Order, Field(description="By what; `name` has folders first.")] = Order.STORED
+    order: Annotated[Literal["up", "down"], Field(description="In which direction.")] = "up"
+
+
+class Taken(InSnapshot):
+    """A file or a folder to take out."""
+
+    archive: Annotated[Literal["tar", "zip"], Field(description="What a folder comes as.")] = "tar"
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots/{snapshot}", shapes.Snapshot)
@@ -89,39 +100,48 @@ async def snapshot(request: web.Request, asked: OneSnapshot) -> web.StreamRespon
 @operation("GET", "/api/v1/sources/{name}/snapshots/{snapshot}/tree", shapes.Tree, role=Role.OPERATOR)
 async def tree(request: web.Request, asked: Folder) -> web.StreamResponse:
     """What a folder of a snapshot holds, or the one file at this path."""
-    async with _open(request, asked) as found:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            there = listing(found.handle, found.receipt.id, asked.raw, most=LONGEST_LISTING)
-            entries = [entry async for entry in there]
-    part = entries[asked.after : asked.after + asked.limit]
-    end = asked.after + len(part)
+    face = request.app[FACE]
+    async with place(request):
+        with ExitStack() as stack:
+            spot = await Looker(face.home, face.ledger, asked.name).at(stack, asked.snapshot, asked.raw)
+            entries, end, count = await asyncio.to_thread(part_of, spot, asked)
     return web.json_response(
         {
-            "snapshot": found.receipt.id,
-            "entries": [entry_view(entry) for entry in part],
-            "next": end if part and end < len(entries) else None,
+            "snapshot": spot.receipt.id,
+            "entries": [entry_view(entry) for entry in entries],
+            "count": count,
+            "next": end if entries and end < count else None,
         }
     )
+
+
+def part_of(spot: Spot, asked: Folder) -> tuple[list[Entry], int, int]:
+    """The entries that were asked for, where they end, and how many there are."""
+    if spot.listed is None:
+        there = [spot.entry] if spot.entry is not None and not asked.after else []
+        return there, asked.after + len(there), 1
+    entries = spot.listed.part(asked.after, asked.limit, asked.sort, descending=asked.order == "down")
+    return entries, asked.after + len(entries), spot.listed.count
 
 
 @operation(
     "GET",
     "/api/v1/sources/{name}/snapshots/{snapshot}/file",
-    Media("application/octet-stream", "A file's bytes; of a folder, all below it as a tar."),
+    Media("application/octet-stream", "A file's bytes; of a folder, all below it as an archive."),
     role=Role.OPERATOR,
     written=True,
 )
-async def file(request: web.Request, asked: Spot) -> web.StreamResponse:
-    """Take out a file, or a folder as a tar."""
-    async with _open(request, asked) as found:
-        handle, identity, raw = found.handle, found.receipt.id, asked.raw
+async def file(request: web.Request, asked: Taken) -> web.StreamResponse:
+    """Take out a file, or a folder as an archive."""
+    async with place(request), _reading(request, asked) as (handle, identity):
+        raw = asked.raw
         entry = await entry_at(handle, identity, raw, most=LONGEST_LISTING)
         if entry is not None and entry.type not in ("file", "dir"):
             raise NotFound(
                 f"there is no file at {clean_line(entry.path, 200)}: it is a {entry.type}",
                 "files and folders can be taken out; `pbs restore` brings back everything else",
             )
-        response = web.StreamResponse(headers=SANDBOX | _called(asked.name, identity, entry))
+        response = web.StreamResponse(headers=SANDBOX | _called(asked, identity, entry))
         if entry is not None and entry.type == "file":
             response.content_length = entry.size
         else:
@@ -130,16 +150,26 @@ async def file(request: web.Request, asked: Spot) -> web.StreamResponse:
             await response.prepare(request)
             return response
         async with asyncio.timeout(LONGEST_SECONDS):
-            await _send(request, response, lambda target: dump(handle, identity, raw, target))
+            await _send(request, response, lambda target: dump(handle, identity, raw, target, asked.archive))
     return response
 
 
-def _called(source: str, identity: str, entry: Entry | None) -> dict[str, str]:
+@asynccontextmanager
+async def _reading(request: web.Request, asked: OneSnapshot) -> AsyncIterator[tuple[Handle, str]]:
+    """The repository, showing this one snapshot, and its whole id."""
+    face = request.app[FACE]
+    looker = Looker(face.home, face.ledger, asked.name)
+    identity = looker.receipt(asked.snapshot).id
+    with looker.reading(identity) as handle:
+        yield handle, identity
+
+
+def _called(asked: Taken, identity: str, entry: Entry | None) -> dict[str, str]:
     """How the download is called: by the last part of its path, without what could mean more than a name."""
     name = posixpath.basename(entry.raw).decode("utf-8", "replace") if entry is not None else ""
-    name = clean_line(name.replace("\\", "_"), 200) or f"{source}-{identity[:8]}"
+    name = clean_line(name.replace("\\", "_"), 200) or f"{asked.name}-{identity[:8]}"
     if entry is None or entry.type == "dir":
-        name += ".tar"
+        name += f".{asked.archive}"
     return {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
@@ -147,9 +177,13 @@ def _called(source: str, identity: str, entry: Entry | None) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _open(request: web.Request, asked: OneSnapshot) -> AsyncIterator[Found]:
-    """The snapshot, under the shared lock of its repository; only a few at a time."""
-    face, slots = request.app[FACE], request.app[SLOTS]
+async def place(request: web.Request) -> AsyncIterator[None]:
+    """A place among those who look into snapshots; there are only a few.
+
+    Raises:
+        TooMany: all are taken.
+    """
+    slots = request.app[SLOTS]
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await slots.acquire()
@@ -158,11 +192,7 @@ async def _open(request: web.Request, asked: OneSnapshot) -> AsyncIterator[Found
             f"{AT_A_TIME} others are looking into snapshots just now", "try again in a minute"
         ) from error
     try:
-        with (
-            opened(face.home, asked.name, asked.snapshot, face.ledger) as found,
-            viewed(face.home, found, [found.receipt.id]) as handle,
-        ):
-            yield replace(found, handle=handle)
+        yield
     finally:
         slots.release()
 

@@ -228,8 +228,9 @@ class Entry(BaseModel):
 
 
 class Tree(BaseModel):
-    """A part of what a folder holds; `next` is where to go on, null at its end."""
+    """A part of the `count` names that a folder holds; `next` is where to go on, null at its end."""
 
     snapshot: SnapshotId
     entries: list[Entry]
+    count: int
     next: int | None

@@ -63,7 +63,7 @@ ROOMS: dict[str, set[str]] = {
     "schedule": GROUND | {"text"},
     "telling": GROUND | {"runs", "text"},
     "web": GROUND
-    | {"admission"}
+    | {"admission", "browse"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
     | {"config", "promises", "retention", "telling", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
@@ -105,6 +105,9 @@ ROOMS: dict[str, set[str]] = {
     "runlogs": GROUND | {"files"},
     "servercopy": GROUND | {"clock", "files", "home", "ledger", "repository", "scratch"},
     "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
+    "browse": GROUND
+    | {"clock", "files", "home", "ledger", "lookup", "repository", "restore", "text"}
+    | {"views"},
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "provision", "rotation", "runs", "schedule", "threads"},
     "rotation": GROUND
