@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterable
 
+import pytest
+import zxingcpp
 from hypothesis import HealthCheck, settings
 
 # Speed is never asserted, and making examples is no exception.
@@ -13,3 +16,32 @@ settings.load_profile("pbs")
 # In the background of a script these may be ignored, and programs that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# The modules of a QR code in a character of a sheet: the upper and the lower one, 1 = dark.
+HALVES = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
+SCALE = 4
+
+
+def photographed(rows: Iterable[Iterable[int]]) -> str:
+    """What a decoder that is not ours sees in these modules."""
+    modules = [list(row) for row in rows]
+    pixels = bytes(
+        255 * (1 - dot) for row in modules for _ in range(SCALE) for dot in row for _ in range(SCALE)
+    )
+    image = memoryview(pixels).cast("B", (len(modules) * SCALE, len(modules[0]) * SCALE))
+    (found,) = zxingcpp.read_barcodes(image)
+    return str(found.text)
+
+
+@pytest.fixture(scope="session")
+def camera() -> Callable[[str], str]:
+    """Reads the QR code on a sheet, as a telephone does: the lines that are made of half blocks alone."""
+
+    def read(sheet: str) -> str:
+        lines = [line for line in sheet.splitlines() if set(line) <= HALVES.keys()]
+        width = max(map(len, lines))
+        return photographed(
+            [HALVES[sign][half] for sign in line.ljust(width)] for line in lines for half in (0, 1)
+        )
+
+    return read

@@ -1,4 +1,4 @@
-"""Verbs of the operator: feed, key export, agent bundle, config, demo, completion."""
+"""Verbs of the operator: feed, agent bundle, config, demo, completion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pbs.cli.show import Json, Name, document, note, table
 from pbs.errors import ConfigError, UsageError
 from pbs.home import Home
 
-key_group = typer.Typer(help="Repository passwords.", no_args_is_help=True)
 agent_group = typer.Typer(help="The agent for sources.", no_args_is_help=True)
 config_group = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -20,7 +19,6 @@ config_group = typer.Typer(help="The configuration.", no_args_is_help=True)
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.command("feed")(feed)
-    app.add_typer(key_group, name="key")
     app.add_typer(agent_group, name="agent")
     app.add_typer(config_group, name="config")
     app.command("demo")(demo)
@@ -47,26 +45,6 @@ def feed(
         base_url = ServerSettings().base_url
     runs = ledger.runs(None if name == "all" else name, limit=FEED_ITEMS, ended=True)
     sys.stdout.buffer.write(feed_of(name, base_url, runs))
-
-
-@key_group.command("export")
-def key_export(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Print what is needed to restore without this server: keep it somewhere else, and safe."""
-    from pbs.assemble import password_of
-    from pbs.errors import NotFound
-    from pbs.ledger import open_ledger
-    from pbs.render import render
-
-    home: Home = context.obj
-    known = open_ledger(home.ledger).repository(name)
-    if known is None:
-        raise NotFound(f"{name} has no repository", "`pbs source list` names the sources")
-    password = password_of(home, name)
-    path = home.root / known.path
-    if as_json:
-        document({"source": name, "repository": str(path), "repository_id": known.id, "password": password})
-        return
-    print(render("recovery.txt.j2", name=name, path=path, id=known.id, password=password))
 
 
 @agent_group.command("bundle")

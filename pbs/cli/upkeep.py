@@ -1,4 +1,4 @@
-"""Verbs for the care of the server itself: its copy, its ledger, a server made anew, recovery keys."""
+"""Verbs for the care of the server itself: its copy, its ledger, a server made anew."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pbs.cli.admin import key_group
-from pbs.cli.show import Json, Name, document, note, table, when
-from pbs.errors import HomeError, UsageError
+from pbs.cli.keys import KeyFile, secret_given
+from pbs.cli.show import Json, document, note, table, when
 from pbs.home import Home
 
 if TYPE_CHECKING:
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
 copy_group = typer.Typer(help="The encrypted copy of the server itself.", no_args_is_help=True)
 
 ledger_group = typer.Typer(help="The ledger as a file.", no_args_is_help=True)
-KeyFile = Annotated[
-    str | None,
-    typer.Option(
-        "--key-file",
-        metavar="FILE",
-        help="A file that holds the key; `-` = standard input.",
-        show_default=False,
-    ),
-]
-
 # What a stop takes besides the grace that runs have.
 STOP_SLACK_SECONDS = 120
 
@@ -76,88 +65,6 @@ def copy_list(context: typer.Context, as_json: Json = False) -> None:
         document({"copies": copies})
     else:
         table(("COPY", "MADE (UTC)"), [(str(each["id"])[:8], when(each["made"])) for each in copies])
-
-
-@key_group.command("recovery")
-def key_recovery(context: typer.Context, as_json: Json = False) -> None:
-    """Print the recovery sheet of the server: with it and the backup disk a lost server can be made anew."""
-    from pbs.clock import SystemClock
-    from pbs.errors import PbsError
-    from pbs.ledger import open_ledger
-    from pbs.render import render
-    from pbs.servercopy import recovery_key
-
-    home: Home = context.obj
-    key = recovery_key(home)
-    facts = {"home": str(home.root), "copies": str(home.server_copy), "recovery_key": key}
-    if as_json:
-        document(facts)
-    else:
-        print(render("server-recovery.txt.j2", **facts))
-    try:
-        open_ledger(home.ledger).note(SystemClock().now(), "recovery-shown", {}, about=None)
-    except PbsError as error:
-        # The sheet matters more than the note that it was printed.
-        note(f"the ledger could not take note of this: {error.message}")
-
-
-@key_group.command("import")
-def key_import(context: typer.Context, name: Name, key_file: KeyFile = None) -> None:
-    """Take the repository password of a source from its recovery sheet, so that its repository can be adopted."""
-    from pbs import repository
-    from pbs.assemble import password_of
-    from pbs.files import write
-    from pbs.model import valid_name
-
-    home: Home = context.obj
-    if not valid_name(name):
-        raise UsageError(f"{name!r} cannot be a source's name", "see the recovery sheet for the name")
-    password = _secret(f"Password of the repository of {name}", key_file)
-    if (home.repository(name) / "config").exists():
-        asyncio.run(repository.identity(repository.Handle(home.repository(name), password, home.cache)))
-    else:
-        note(f"no repository lies at {home.repository(name)} yet, so the password could not be tried")
-    path = home.password(name)
-    if path.exists() and password_of(home, name) != password:
-        raise HomeError(f"{path} holds another password", "move that file away first, and keep it")
-    write(path, password.encode() + b"\n")
-    note(f"{path} is written; `pbs source add {name} …` or `pbs reload` adopts the repository")
-
-
-@key_group.command("rotate")
-def key_rotate(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Give the repository of a source a new password; the one that it has now no longer opens it. Recovery sheets end."""
-    from pbs.clock import SystemClock
-    from pbs.ledger import open_ledger
-    from pbs.rotation import rotate
-
-    home: Home = context.obj
-    ledger = open_ledger(home.ledger)
-    ledger.require_source(name)
-    key = asyncio.run(rotate(home, ledger, name, SystemClock()))
-    if as_json:
-        document({"source": name, "key": key})
-        return
-    print(f"{name} has a new repository password (key {key[:8]}); the old one no longer opens the repository")
-    note(f"its recovery sheets are void: `pbs key export {name}` prints a new one")
-
-
-def _secret(what: str, key_file: str | None) -> str:
-    """A secret from a person or a file: never from the command line, where every process could read it."""
-    from pbs.files import explained
-
-    if key_file == "-":
-        given = sys.stdin.readline()
-    elif key_file is not None:
-        with explained("read the key", Path(key_file)):
-            given = Path(key_file).read_text(encoding="utf-8", errors="replace")
-    elif sys.stdin.isatty():
-        given = typer.prompt(what, hide_input=True, err=True)
-    else:
-        raise UsageError("the key must be given", "with --key-file FILE, or --key-file - on standard input")
-    if not given.strip() or "\n" in given.strip():
-        raise UsageError("this is no key: it is empty or has several lines", "give the one line of the sheet")
-    return given.strip()
 
 
 @ledger_group.command("check")
@@ -220,7 +127,7 @@ def rebuild(
     from pbs.servercopy import typed_key
 
     home: Home = context.obj
-    key = typed_key(_secret("Recovery key", key_file))
+    key = typed_key(secret_given("Recovery key", key_file))
     report = asyncio.run(rebuild_server(home.root, source, key, copy, SystemClock()))
     code = _tell(report, home, as_json=as_json)
     if not as_json:

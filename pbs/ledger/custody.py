@@ -19,6 +19,7 @@ from pbs.model import Damage, DamageState, ReceiptState
 
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 FORGOTTEN = "forgotten"
+EXPORTED = "key-exported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,14 @@ class Custody:
         with self._engine.connect() as db:
             row = db.execute(query).first()
         return Note(row.time, row.run, json.loads(row.detail)) if row is not None else None
+
+    def exported(self, name: str) -> datetime | None:
+        """When the recovery sheet of a source was printed for the last time; None where its key is not the one of now."""
+        query = select(repository.c.key).where(repository.c.id == _repository(name))
+        with self._engine.connect() as db:
+            key = db.execute(query).scalar()
+        last = self.last(EXPORTED, about=name)
+        return last.time if last is not None and key is not None and last.detail.get("key") == key else None
 
     def damaged(self, name: str) -> tuple[int, frozenset[str]]:
         """How many damaged packs wait for their repair, and which snapshots any damage touches that is not repaired."""
