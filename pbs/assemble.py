@@ -172,7 +172,7 @@ class KnownRepository:
     async def salvage(self, packs: Sequence[str]) -> None:
         """Save what is left of damaged packs, and do without them; a copy of each goes into quarantine."""
         self._clear()
-        there = [pack for pack in packs if (self.handle.path / "data" / pack[:2] / pack).exists()]
+        there = [pack for pack in packs if self.holds(pack)]
         if there:
             aside = self.place.quarantine / "damaged"
             make_folder(aside)
@@ -192,6 +192,10 @@ class KnownRepository:
         """Read every pack of a folder that should be there."""
         known = self._ledger.manifests.names(self.place.id, "data", folder)
         return await in_thread(repository.read_again, self.handle.path / "data" / folder, known)
+
+    def holds(self, pack: str) -> bool:
+        """Whether there is a file of this pack's name."""
+        return (self.handle.path / "data" / pack[:2] / pack).exists()
 
     async def touched(self, snapshot: str, pack: str) -> repository.Touched | None:
         """What of a snapshot lies in a pack; None where nothing does."""

@@ -46,5 +46,7 @@ def _state(home: Home, ledger: Ledger, source: Source) -> Upkeep | None:
         read=custody.readings(name),
         tried={run.kind: run.ended or run.queued for run in last if run is not None},
         tree=tree and reason is None,
-        damaged=any(each.state is DamageState.FOUND for each in custody.damages(name)),
+        damaged=max(
+            (each.found for each in custody.damages(name) if each.state is DamageState.FOUND), default=None
+        ),
     )

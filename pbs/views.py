@@ -118,6 +118,8 @@ def source_view(
     repository_bytes: int | None,
     coming: datetime | None = None,
     broken: int | None = None,
+    unread: datetime | None = None,
+    frozen: str | None = None,
 ) -> dict[str, Any]:
     """A source. `next` is null where no schedule or no service runs, `promises_broken` where nobody looked."""
     return {
@@ -132,6 +134,8 @@ def source_view(
         "last_ok": stamp(last_ok.ended) if last_ok else None,
         "snapshots": snapshots,
         "repository_bytes": repository_bytes,
+        "unread_since": stamp(unread),
+        "frozen": frozen,
         "promises_broken": broken,
     }
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pbs import files
+from pbs.admission.alarm import alarm
 from pbs.admission.aside import DEFAULT_ROOM, Aside, Found
 from pbs.admission.exact import drop_forgotten, settle
 from pbs.admission.judgement import (
@@ -184,7 +185,9 @@ class Desk:
         self.clear()
         self._journal.write("stage", stage="inventory")
         found = await in_thread(survey, self._place.handle.path, self._known, manifest.folders)
-        self._alarm(found, manifest)
+        refusal = alarm(
+            self._place, self._ledger, self._journal, found, manifest, self._run.id, self._clock.now()
+        )
         # Still whole from before this program kept a manifest: its receipt says so, and what it holds is read now.
         taken_over = self._received() & found.new["snapshots"].keys()
         bad = await self._packs.admit(found.new["data"], self._journal)
@@ -207,23 +210,9 @@ class Desk:
         folders = steady(found.folders, now, dirty)
         if folders != manifest.folders:
             self._ledger.manifests.looked(self._place.id, folders)
+        if refusal is not None:
+            raise refusal
         return found
-
-    def _alarm(self, found: Survey, manifest: Manifest) -> None:
-        """Refuse everything where what was admitted is not there as it was: nothing is repaired in silence."""
-        lost = [*found.lost, *(["config"] if found.config != manifest.config else [])]
-        if not lost:
-            return
-        self._journal.write("vanished", count=len(lost), files=lost[:MOST_TOLD])
-        self._ledger.note(
-            self._clock.now(), "vanished", {"count": len(lost), "files": lost[:MOST_TOLD]},
-            about=self._place.source, by=self._run.id,
-        )  # fmt: skip
-        raise AdmissionRefused(
-            f"ALARM: {len(lost)} file(s) of the repository that were admitted are gone or changed, such as {lost[0]}",
-            "no source can do that: look at this server and its disk; put the files back from a copy of the repository, or see "
-            f"`pbs quarantine readmit {self._place.source}`",
-        )
 
     def _supersede(self, names: Iterable[str]) -> None:
         """Remove the index files that the source made: ours name all that they could."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from pbs.cli.show import Json, amount, columns, document, note, when
+from pbs.cli.show import Json, amount, columns, document, lasted, note, when
 from pbs.errors import ServiceDown, UsageError
 from pbs.home import Home
 
@@ -19,6 +20,7 @@ PLAIN_SECONDS = 10.0
 SOURCES_SECONDS = 10.0
 MOST_LINES = 50
 LEAST_LINES = 5
+MOST_FROZEN = 5
 # The worst first; whatever is not named here is in order.
 BROKEN = ("refused", "failed", "missed", "interrupted", "partial", "cancelled")
 HEAD = (
@@ -29,6 +31,7 @@ HEAD = (
     "LAST OK (UTC)",
     "SNAPSHOTS",
     "SIZE",
+    "UNREAD",
     "SCHEDULE",
     "NEXT (UTC)",
 )
@@ -168,20 +171,15 @@ def _with_progress(home: Home, run: Facts) -> Facts:
 def stopped_sources(home: Home) -> list[Facts]:
     """The sources as configuration and ledger tell them, without the service."""
     from pbs.config import load
-    from pbs.ledger import Standing, open_ledger
-    from pbs.views import source_view
+    from pbs.ledger import open_ledger
+    from pbs.standing import source_views
 
-    overview, sources = open_ledger(home.ledger).overview, load(home).sources
-    standings, counts = overview.standings(sources), overview.counts(sources)
-    views = []
-    for name, source in sorted(sources.items()):
-        stands, count = standings.get(name, Standing()), counts.get(name, 0)
-        views.append(
-            source_view(
-                source, last=stands.last, last_ok=stands.last_ok, snapshots=count, repository_bytes=None
-            )
-        )
-    return views
+    sources = load(home).sources
+    # Nobody serves: nobody looked how large a repository is, what comes next, or at promises.
+    nobody: dict[str, Any] = {}
+    return source_views(
+        open_ledger(home.ledger), sources, sorted(sources), nobody.get, nobody.get, nobody.get
+    )
 
 
 def _lines(facts: Facts, room: int | None) -> list[str]:
@@ -193,11 +191,15 @@ def _lines(facts: Facts, room: int | None) -> list[str]:
     else:
         shown = ranked[: max(LEAST_LINES, room - len(lines))]
     if shown:
-        lines += columns(HEAD, [_row(each) for each in shown], right=frozenset({5, 6}))
+        lines += columns(HEAD, [_row(each) for each in shown], right=frozenset({5, 6, 7}))
     if rest := ranked[len(shown) :]:
         broken = sum(_rank(each) < len(BROKEN) for each in rest)
         word = f", {broken} of them not in order" if broken else ", all in order"
         lines.append(f"… and {len(rest)} more sources{word}: `pbs status --all`")
+    held = [each for each in shown if each["frozen"]]
+    lines += [f"{each['name']}: no snapshot is removed: {each['frozen']}" for each in held[:MOST_FROZEN]]
+    if len(held) > MOST_FROZEN:
+        lines.append(f"… nor of {len(held) - MOST_FROZEN} more sources: `pbs retain NAME --dry-run` says why")
     return lines
 
 
@@ -247,7 +249,17 @@ def _rank(source: Facts) -> int:
     return BROKEN.index(outcome) if outcome in BROKEN else len(BROKEN) + (outcome is not None)
 
 
+def _unread(each: Facts) -> str:
+    """For how long there may have been a byte that nobody read again; a dash where nothing lies there yet."""
+    from pbs.clock import SystemClock
+
+    since = each["unread_since"]
+    if since is None or not each["snapshots"]:
+        return "–"
+    return lasted(max(0.0, (SystemClock().now() - datetime.fromisoformat(since)).total_seconds()))
+
+
 def _row(each: Facts) -> tuple[object, ...]:
     last = each["last_run"] or {}
     return (each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")), when(each["last_ok"]),
-            each["snapshots"], amount(each["repository_bytes"]), each["schedule"], when(each["next"]))  # fmt: skip
+            each["snapshots"], amount(each["repository_bytes"]), _unread(each), each["schedule"], when(each["next"]))  # fmt: skip

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, func, null, select
 
 from pbs.ledger import rows
 from pbs.ledger.custody import USABLE
-from pbs.ledger.schema import receipt, repository, source
+from pbs.ledger.schema import damage, reading, receipt, repository, source
 from pbs.ledger.schema import run as runs
-from pbs.model import Kind, Outcome, Run, RunState
+from pbs.model import DamageState, Kind, Outcome, Run, RunState
 
+# Packs lie in so many folders, each read again as a whole.
+PACK_FOLDERS = 256
 # What a run printed can be long, and no overview shows it.
 COLUMNS = [
     null().label("output") if each.name == "output" else each for each in runs.c if each.name != "lease"
@@ -84,6 +87,40 @@ class Overview:
                     .group_by(source.c.name)
                 )
                 found |= {row[0]: row[1] for row in db.execute(query)}
+        return found
+
+    def unread(self, names: Iterable[str]) -> dict[str, datetime]:
+        """Since when each of these sources may hold a byte that was not read again."""
+        found: dict[str, datetime] = {}
+        with self._engine.connect() as db:
+            for part in rows.parts(names):
+                query = (
+                    select(
+                        source.c.name,
+                        repository.c.created,
+                        func.count(reading.c.folder),
+                        func.min(reading.c.read),
+                    )
+                    .select_from(repository.join(source).outerjoin(reading))
+                    .where(source.c.name.in_(part))
+                    .group_by(source.c.name, repository.c.created)
+                )
+                for name, made, count, oldest in db.execute(query):
+                    found[name] = oldest if count == PACK_FOLDERS else made
+        return found
+
+    def damaged(self, names: Iterable[str]) -> set[str]:
+        """Which of these sources have a damaged pack that waits for its repair."""
+        waiting = (DamageState.FOUND, DamageState.WAITING)
+        found: set[str] = set()
+        with self._engine.connect() as db:
+            for part in rows.parts(names):
+                query = (
+                    select(source.c.name)
+                    .select_from(damage.join(repository).join(source))
+                    .where(source.c.name.in_(part), damage.c.state.in_(waiting))
+                )
+                found |= set(db.execute(query).scalars())
         return found
 
     def strips(self, names: Iterable[str], length: int) -> dict[str, list[Step]]:

@@ -27,7 +27,7 @@ class Upkeep:
         read: When each folder of packs was re-read for the last time.
         tried: When a run of each kind ended for the last time, however it went.
         tree: Whether a legacy tree may go, or is half gone.
-        damaged: Whether a damaged pack was found and nothing was done about it yet.
+        damaged: When the newest damaged pack was found about which nothing was done yet; None where there is none.
     """
 
     made: datetime
@@ -36,15 +36,22 @@ class Upkeep:
     read: Mapping[str, datetime] = field(default_factory=dict)
     tried: Mapping[Kind, datetime] = field(default_factory=dict)
     tree: bool = False
-    damaged: bool = False
+    damaged: datetime | None = None
 
 
 def due(keeping: Keeping, state: Upkeep, now: datetime) -> list[Kind]:
     """The kinds of runs that should be asked for now."""
     wanted = [Kind.RETAIN] if state.tree or prune_due(keeping, state, now) else []
-    if check_due(keeping, state, now) or state.damaged:
+    if check_due(keeping, state, now) or state.damaged is not None:
         wanted.append(Kind.CHECK)
-    return [kind for kind in wanted if kind not in state.tried or now - state.tried[kind] >= AGAIN]
+    return [kind for kind in wanted if not _tried(kind, state, now)]
+
+
+def _tried(kind: Kind, state: Upkeep, now: datetime) -> bool:
+    """Whether it was tried so lately that it waits; not for damage that came to light since."""
+    last = state.tried.get(kind)
+    news = kind is Kind.CHECK and last is not None and state.damaged is not None and state.damaged > last
+    return last is not None and now - last < AGAIN and not news
 
 
 def prune_due(keeping: Keeping, state: Upkeep, now: datetime) -> bool:

@@ -5,10 +5,12 @@ What it finds it says with the snapshots and files that are touched; the repair 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pbs.errors import UsageError
-from pbs.model import DamageState, Ending, Outcome
+from pbs.model import Damage, DamageState, Ending, Outcome
 from pbs.retention import folders_to_read, oldest_unread, share_to_read
 from pbs.runs.repairing import examine, repair
 from pbs.runs.work import Work
@@ -30,18 +32,20 @@ async def check(work: Work) -> Ending:
     now = work.clock.now()
     made = custody.made(name) or now
     folders = _folders(work, made, now)
-    bad = {each.pack: "found before" for each in custody.damages(name) if each.state is DamageState.FOUND}
+    before = [each for each in custody.damages(name) if each.state is DamageState.FOUND]
+    folders += sorted({each.pack[:2] for each in before} - {*folders})
     work.stages.enter("reading")
     count, total, found = await _read(work, folders)
     work.journal.write("read", files=count, bytes=total, damaged=sorted(found))
+    bad = _still_bad(work, before, found)
     if found:
         work.stages.enter("damage")
         await examine(work, found)
     elif not bad and _structure_due(work, now):
         # After the packs: of what is missing there, this would only say that something is.
         await structure(work)
-    said = await repair(work) if found or bad else ""
-    return _ending(work, count, total, len(found | bad), said, made)
+    said = await repair(work) if bad else ""
+    return _ending(work, count, total, len(bad), said, made)
 
 
 def _folders(work: Work, made: datetime, now: datetime) -> list[str]:
@@ -71,6 +75,19 @@ async def structure(work: Work) -> None:
     work.stages.enter("structure")
     await work.repository.check()
     work.records.note(work.clock.now(), CHECKED, {}, about=work.source.name, by=work.run.id)
+
+
+def _still_bad(work: Work, before: list[Damage], found: Collection[str]) -> set[str]:
+    """The packs that are damaged now; what was found before and reads well again (its disk is back) is over."""
+    bad = {*found}
+    for each in before:
+        if each.pack not in found and work.repository.holds(each.pack):
+            work.journal.write("damage", pack=each.pack, state=DamageState.REPAIRED, snapshots=[])
+            ended = replace(each, state=DamageState.REPAIRED, ended=work.clock.now())
+            work.records.custody.record_damage(work.source.name, ended)
+        else:
+            bad.add(each.pack)
+    return bad
 
 
 async def _read(work: Work, folders: list[str]) -> tuple[int, int, dict[str, str]]:

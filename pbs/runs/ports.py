@@ -127,6 +127,10 @@ class Repository(Protocol):
         """Read every pack of a folder that should be there."""
         ...
 
+    def holds(self, pack: str) -> bool:
+        """Whether there is a file of this pack's name."""
+        ...
+
     async def touched(self, snapshot: str, pack: str) -> Touched | None:
         """What of a snapshot lies in a pack; None where nothing does."""
         ...

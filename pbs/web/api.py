@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from pbs import __version__
+from pbs import __version__, standing
 from pbs.errors import NotFound
 from pbs.journal import part_of_log
-from pbs.ledger import Standing
 from pbs.model import Cause, Kind, Outcome, RunState
-from pbs.views import receipt_view, run_view, source_view
+from pbs.views import receipt_view, run_view
 from pbs.web import (
     audit,
     cancelling,
@@ -133,22 +132,9 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
 
 def source_views(face: Face, broken: Mapping[str, int], *names: str) -> list[dict[str, Any]]:
     """These configured sources and where they stand, in a handful of queries however many they are."""
-    standings, counts = face.ledger.overview.standings(names), face.ledger.overview.counts(names)
-    views = []
-    for name in names:
-        stands = standings.get(name, Standing())
-        views.append(
-            source_view(
-                face.sources[name],
-                last=stands.last,
-                last_ok=stands.last_ok,
-                snapshots=counts.get(name, 0),
-                repository_bytes=face.repository_bytes(name),
-                coming=face.next(name),
-                broken=broken.get(name),
-            )
-        )
-    return views
+    return standing.source_views(
+        face.ledger, face.sources, names, face.repository_bytes, face.next, broken.get
+    )
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)

@@ -160,6 +160,8 @@ class Source(BaseModel):
     last_ok: datetime | None
     snapshots: int
     repository_bytes: Bytes | None
+    unread_since: datetime | None
+    frozen: str | None
     promises_broken: int | None
 
 

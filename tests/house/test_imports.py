@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "journal": GROUND | {"clock", "files"},
     "textlog": GROUND | {"clock", "files"},
     "views": GROUND | {"clock", "promises", "retention"},
+    "standing": GROUND | {"ledger", "retention", "views"},
     "feed": GROUND | {"text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
@@ -66,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
     "web": GROUND
     | {"admission", "browse"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
+    | {"keyring", "standing"}
     | {"config", "promises", "retention", "telling", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND

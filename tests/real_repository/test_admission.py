@@ -33,6 +33,7 @@ from pbs.ledger.upgrade import upgrade
 from pbs.model import (
     Address,
     Cause,
+    DamageState,
     Kind,
     Outcome,
     QuarantineState,
@@ -544,6 +545,11 @@ def test_what_was_admitted_and_is_gone_is_an_alarm(stage: Stage, harm: str) -> N
         stage.begin()
     assert stage.ledger.noted("vanished", about="web1")
     assert differences(stage.place, stage.ledger)
+    # What a check can look at and do without.
+    found = stage.ledger.custody.damages("web1")
+    assert [victim.name] * (harm == "gone pack") == [
+        each.pack for each in found if each.state is DamageState.FOUND
+    ]
 
 
 def test_our_own_work_becomes_what_is_admitted(stage: Stage) -> None:

@@ -13,6 +13,9 @@ from shared import get, here, items
 from stage import Pbs, SourceHost, eventually, processes
 from test_migration import legacy_of
 
+from pbs.clock import SystemClock
+from pbs.ledger import open_ledger
+from pbs.model import Damage, DamageState
 from pbs.restore import compare
 
 TREE = "srv/backup/pbs/web"
@@ -68,6 +71,40 @@ def test_a_damaged_pack_is_repaired_by_the_next_pull(served: Pbs, source: Source
         pbs("restore", "web", "--snapshot", snapshot, "--to", str(folder / f"back-{number}"))
     assert (folder / "back-0/d1/file-1").read_bytes() == (folder / "was/d1/file-1").read_bytes()
     assert not compare(source.data, folder / "back-2")
+
+
+def test_a_vanished_pack_is_repaired_without_anybody(served: Pbs, source: SourceHost, folder: Path) -> None:
+    """The next pull sees that it is gone and is refused; a check follows by itself, and the pull after it mends every snapshot."""
+    pbs = served
+    first = pbs.pull()["snapshot"]
+    pack = max((pbs.repository() / "data").glob("*/*"), key=lambda path: path.stat().st_size)
+    pack.unlink()
+    refused = pbs.pull(code=4)
+    assert "ALARM: 1 file" in refused["message"]
+    assert "begins now" in refused["hint"]
+
+    def checked() -> list[dict[str, object]]:
+        runs = pbs.json("runs", "web")["runs"]
+        return [each for each in runs if each["kind"] == "check" and each["state"] == "ended"]
+
+    (check,) = eventually(checked, 60, "the check")
+    assert "what is left was saved" in str(check["message"]), check
+    assert "frozen" in pbs.json("status")["sources"][0], "it says why nothing is removed"
+    assert "damaged" in str(pbs.json("status")["sources"][0]["frozen"])
+    mended = pbs.pull()
+    assert "every snapshot is whole again" in mended["message"], mended
+    pbs("restore", "web", "--snapshot", first, "--to", str(folder / "back"))
+    assert not compare(source.data, folder / "back")
+    # A disk that was away for a while took nothing with it: what reads well again is no damage.
+    ledger = open_ledger(pbs.home / "var/lib/ledger.sqlite")
+    fine = next((pbs.repository() / "data").glob("*/*"))
+    ledger.custody.record_damage(
+        "web", Damage(fine.name, "gone for a while", SystemClock().now(), DamageState.FOUND, {})
+    )
+    assert "no damage" in pbs.json("check", "web")["message"]
+    assert fine.exists()
+    assert [] == [each for each in ledger.custody.damages("web") if each.state is not DamageState.REPAIRED]
+    ledger.close()
 
 
 def test_what_the_source_no_longer_has_stays_damaged_and_is_said(served: Pbs, source: SourceHost) -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -210,4 +211,7 @@ def test_upkeep_is_asked_for_when_it_is_due_and_not_again_at_once() -> None:
     assert due(
         Keeping(), Upkeep(made=NOW, tree=True, tried={Kind.RETAIN: NOW}), NOW + timedelta(hours=7)
     ) == [Kind.RETAIN]
-    assert due(Keeping(), Upkeep(made=NOW, damaged=True), NOW) == [Kind.CHECK]
+    damaged = Upkeep(made=NOW, damaged=NOW + DAY / 4)
+    assert due(Keeping(), damaged, NOW + DAY / 4) == [Kind.CHECK]
+    assert due(Keeping(), replace(damaged, tried={Kind.CHECK: NOW + DAY / 5}), NOW + DAY / 4) == [Kind.CHECK]
+    assert due(Keeping(), replace(damaged, tried={Kind.CHECK: NOW + DAY / 3}), NOW + DAY / 2) == []

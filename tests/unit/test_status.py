@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pbs.cli.status import BROKEN, HEAD, _lines, _now_lines
+from pbs.cli.status import BROKEN, HEAD, _lines, _now_lines, _row
 
 
 def source(name: str, outcome: str | None) -> dict[str, Any]:
     """A source whose last run ended so."""
     last = {"outcome": outcome, "ended": "2026-01-02T03:04:05Z"} if outcome else None
     return {"name": name, "state": "idle", "last_run": last, "last_ok": None, "snapshots": 1, "repository_bytes": 5,
+            "unread_since": "2026-01-01T00:00:00Z", "frozen": None,
             "schedule": "manual", "next": None}  # fmt: skip
 
 
@@ -31,6 +32,16 @@ def test_a_thousand_sources_fit_a_screen() -> None:
     assert lines[-1].startswith("… and ")
     assert "all in order" in lines[-1]
     assert 1000 + 2 == len(_lines(facts(*many), None))
+
+
+def test_it_says_where_nothing_is_removed_and_how_long_nobody_read() -> None:
+    """A frozen retention is told with its reason, five at most; a source that has nothing has nothing unread."""
+    frozen = {"frozen": "1 damaged pack(s) wait for their repair"}
+    lines = _lines(facts(*({**source(f"s{number}", "ok"), **frozen} for number in range(7))), None)
+    assert "s0: no snapshot is removed: 1 damaged pack(s) wait for their repair" == lines[-6]
+    assert lines[-1].startswith("… nor of 2 more sources")
+    assert " d " in _row(source("web", "ok"))[HEAD.index("UNREAD")]
+    assert "–" == _row({**source("web", "ok"), "snapshots": 0})[HEAD.index("UNREAD")]
 
 
 def test_what_does_not_fit_is_told_to_be_broken() -> None:

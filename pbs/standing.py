@@ -1,0 +1,41 @@
+"""Where sources stand, as everybody is told: the service that answers, and the command line without it.
+
+A handful of queries, however many sources there are; it only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pbs.ledger import Ledger, Standing
+from pbs.model import Outcome, Source
+from pbs.retention import facts_of, frozen
+from pbs.views import source_view
+
+
+def source_views(
+    ledger: Ledger,
+    sources: Mapping[str, Source],
+    names: Iterable[str],
+    size: Callable[[str], int | None],
+    coming: Callable[[str], datetime | None],
+    broken: Callable[[str], int | None],
+) -> list[dict[str, Any]]:
+    """These sources as JSON; `size` of a repository on disk, the next run, how many promises are broken: who calls knows."""
+    wanted = list(names)
+    known = ledger.overview
+    standings, counts = known.standings(wanted), known.counts(wanted)
+    unread, damaged = known.unread(wanted), known.damaged(wanted)
+    views = []
+    for name in wanted:
+        stands = standings.get(name, Standing())
+        well = name not in damaged and (stands.pull is None or stands.pull.outcome is Outcome.OK)
+        view = source_view(
+            sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
+            repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
+            frozen=None if well else frozen(facts_of(ledger, name)),
+        )  # fmt: skip
+        views.append(view)
+    return views
