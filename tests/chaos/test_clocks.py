@@ -11,7 +11,7 @@ import pytest
 from catalogue import Move, usual
 from scenes import play
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("move", usual(clocks.FAULTS), ids=lambda move: move.name)
