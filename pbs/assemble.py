@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from pbs import legacy, repository, tunnel
+from pbs import keyring, legacy, repository, tunnel
 from pbs.admission import Desk, Place, begin_own_work, differences, settle
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
@@ -43,7 +43,7 @@ def password_of(home: Home, name: str) -> str | None:
     """
     path = home.password(name)
     with explained("read the repository password", path):
-        written = path.read_bytes() if path.exists() else None
+        written = keyring.read(path) if path.exists() else None
     if written is None:
         return None
     password = written.decode("utf-8", "replace").strip()

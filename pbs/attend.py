@@ -176,6 +176,7 @@ def end(child: Child, home: Home, manager: Manager) -> None:
     # Endpoints listen on sockets that are handed to them, and leave them behind.
     for left in (home.sockets / "endpoint").glob("*.sock"):
         remove_socket(left)
+    home.held_key.unlink(missing_ok=True)
 
 
 def pass_on(child: Child, home: Home, manager: Manager) -> list[subprocess.Popen[bytes]]:

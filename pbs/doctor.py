@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pbs import repository, servercopy
+from pbs import keyring, repository, servercopy
 from pbs.assemble import KnownRepository, Tools
 from pbs.clock import SystemClock
 from pbs.config import load
@@ -123,7 +123,13 @@ def _private(folder: Path) -> Finding:
         )
     if loose:
         return Finding("keys", "broken", f"others may read {loose[0]}", f"chmod -R go= {folder}")
-    return Finding("keys", "ok", f"{folder} is closed to others")
+    if not keyring.is_sealed(folder):
+        return Finding("keys", "ok", f"{folder} is closed to others")
+    if bare := keyring.plain(folder):
+        return Finding(
+            "keys", "warning", f"the folder is sealed, and {bare[0]} is not", "`pbs key lock` seals the rest"
+        )
+    return Finding("keys", "ok", f"{folder} is closed to others, and sealed")
 
 
 def _space(home: Home) -> Finding:

@@ -88,6 +88,12 @@ class HomeError(PbsError):
     http_status = 507
 
 
+class KeysLocked(HomeError):
+    """The keys folder is sealed, and nobody has opened it."""
+
+    code = "keys-locked"
+
+
 class NotFound(PbsError):
     """No such source, run or snapshot."""
 

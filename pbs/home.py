@@ -14,13 +14,11 @@ from pbs.files import PRIVATE_DIR, explained, write
 SOCKET_PATH_LIMIT = 107
 # supervisord binds SOCKET.PID before it renames it to SOCKET.
 SUPERVISOR_SOCKET_LIMIT = 99
-# Over TCP nothing but its length keeps others from finding it by trying.
-LEAST_TOKEN = 32
 # In run_dir: its process id.
 SUPERVISOR_PID = "supervisord.pid"
 # What else we put there.
 RUN_DIR_NAMES = frozenset(
-    {SUPERVISOR_PID, "supervisor.sock", "controller.sock", "endpoint", "wake", "locks", "mounts"}
+    {SUPERVISOR_PID, "supervisor.sock", "controller.sock", "endpoint", "wake", "locks", "mounts", "keys"}
 )
 
 
@@ -150,6 +148,11 @@ class Home:
         return self.keys / f"{name}.rotation"
 
     @property
+    def held_key(self) -> Path:
+        """Where the service that goes on hands out what opens a sealed keys folder: a link into its memory."""
+        return self.sockets / "keys"
+
+    @property
     def recovery_key(self) -> Path:
         """What opens the copy of the server. No source's key has this name: theirs end in `.key`."""
         return self.keys / "server.recovery"
@@ -251,27 +254,6 @@ def require(home: Home) -> None:
             f"the home {home.root} is closed to this user (number {os.geteuid()})",
             "run as the user that owns it",
         )
-
-
-def operator_token(home: Home) -> str:
-    """The operator's token.
-
-    Raises:
-        HomeError: there is none, or it is empty or short: that would let everybody in.
-    """
-    path = home.keys / "admin.token"
-    with explained("read the operator's token (`pbs init` makes a missing one)", path):
-        token = path.read_text(encoding="ascii", errors="replace").strip()
-    if not token:
-        raise HomeError(
-            f"the operator's token {path} is empty", "remove that file; `pbs init` makes a new one"
-        )
-    if len(token) < LEAST_TOKEN:
-        raise HomeError(
-            f"the operator's token {path} has {len(token)} characters: somebody could guess it",
-            "remove that file; `pbs init` makes a new one",
-        )
-    return token
 
 
 def _close_to_others(folder: Path) -> None:

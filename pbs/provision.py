@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import secrets
 
-from pbs import repository
+from pbs import keyring, repository
 from pbs.assemble import password_of
 from pbs.clock import Clock
 from pbs.errors import RepositoryReplaced, ResticError
-from pbs.files import locked, write
+from pbs.files import locked
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository, Source
@@ -28,7 +28,7 @@ async def provision(home: Home, ledger: Ledger, source: Source, clock: Clock) ->
     with locked(home.locks / f"{source.name}.provision.lock", what=f"the source {source.name}"):
         ledger.add_source(source.name, clock.now())
         if not home.notify_token(source.name).exists():
-            write(home.notify_token(source.name), secrets.token_urlsafe(32).encode() + b"\n")
+            keyring.write(home.notify_token(source.name), secrets.token_urlsafe(32).encode() + b"\n")
         if ledger.repository(source.name) is not None:
             return False
         path = home.repository(source.name)
@@ -53,7 +53,7 @@ def _password(home: Home, source: Source) -> str | None:
     known = password_of(home, source.name)
     if known is None:
         known = secrets.token_urlsafe(32)
-        write(home.password(source.name), known.encode() + b"\n")
+        keyring.write(home.password(source.name), known.encode() + b"\n")
     return known
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbs import files, repository, servercopy
+from pbs import files, keyring, repository, servercopy
 from pbs.clock import Clock, stamp
 from pbs.config import Config, load
 from pbs.errors import HomeError, LeaseHeld, NotFound, PbsError, UsageError
@@ -242,6 +242,8 @@ async def rebuild_server(root: Path, copies: Path | None, key: str, wanted: str,
             )
         home.make()
         _put_in_place(stage.path / report.base.id, home)
+        if keyring.is_sealed(home.keys):
+            keyring.unlock(home.keys, key)
     with unserved(home):
         upgrade(home.ledger, home.locks / "upgrade.lock")
         ledger = open_ledger(home.ledger, lasting=True)

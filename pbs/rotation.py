@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbs import files, repository
+from pbs import files, keyring, repository
 from pbs.assemble import handle_of, password_of
 from pbs.clock import Clock, stamp
 from pbs.endpoint import Supervisor, remove_socket
@@ -57,7 +57,7 @@ async def rotate(home: Home, ledger: Ledger, name: str, clock: Clock) -> str:
         handle = await _proven(home, ledger, name, (lock.descriptor,))
         async with _shut(home, name):
             intent, content = await _planned(handle, stamp(clock.now()) or "")
-            files.write(home.rotation(name), _written(intent))
+            keyring.write(home.rotation(name), _written(intent))
             await _carry_out(home, ledger, name, intent, content)
     ledger.note(clock.now(), ROTATED, {"key": intent.key, "old": intent.old}, about=name)
     return intent.key
@@ -147,7 +147,7 @@ async def _carry_out(home: Home, ledger: Ledger, name: str, intent: Intent, cont
         raise HomeError("the new key does not open the repository", "nothing was changed; try again")
     # From here until the end any of both may be the one that is kept: whoever reads now tries all that were admitted.
     ledger.manifests.change_key(known.id, None)
-    files.write(home.password(name), intent.password.encode() + b"\n")
+    keyring.write(home.password(name), intent.password.encode() + b"\n")
     _forward(home, ledger, known, intent)
     files.remove_file(home.rotation(name))
 
@@ -177,5 +177,5 @@ def _read(path: Path) -> Intent | None:
     with files.explained("read what a rotation left", path):
         if not path.exists():
             return None
-        values = json.loads(path.read_bytes())
+        values = json.loads(keyring.read(path))
     return Intent(values["password"], values["key"], values["old"])

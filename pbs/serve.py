@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pbs import keyring
 from pbs.attend import attend, become_light, end, pass_on
 from pbs.background import in_background
 from pbs.clock import SystemClock, pause
@@ -24,7 +25,7 @@ from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, LedgerError, ServiceDown
 from pbs.files import FileLock, rotate, write
-from pbs.home import SUPERVISOR_PID, Home, operator_token
+from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import files as ledger_file
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
@@ -60,8 +61,9 @@ def prepare(root: Path) -> tuple[Home, Config]:
             )
     home.check_socket_paths(tuple(config.sources))
     home.make()
+    keyring.ready(home.keys)
     if config.server.listen is not None:
-        operator_token(home)
+        keyring.operator_token(home)
     return home, config
 
 
@@ -72,6 +74,10 @@ def ready_to_start(home: Home, config: Config) -> None:
     adopt(home)
     (home.sockets / SUPERVISOR_PID).unlink(missing_ok=True)
     _no_empty_ledger(home)
+    if keyring.is_sealed(home.keys):
+        # What a killed `pbs key lock` did not come to, or a person put there.
+        keyring.seal_rest(home.keys)
+        keyring.hand_out(home)
     upgrade(home.ledger, home.locks / "upgrade.lock")
     _port_free(config)
     folder = home.etc / "supervisord.d"

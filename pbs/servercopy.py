@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pbs import __version__, files, repository
+from pbs import __version__, files, keyring, repository
 from pbs.clock import Clock, stamp
 from pbs.errors import HomeError, UsageError
 from pbs.home import Home
@@ -79,9 +79,9 @@ def recovery_key(home: Home, *, make: bool = False) -> str:
     """
     path = home.recovery_key
     if make and not path.exists() and not home.server_copy.exists():
-        files.write(path, new_key().encode() + b"\n")
+        keyring.write(path, new_key().encode() + b"\n")
     with files.explained("read the recovery key (`pbs init` makes a missing one)", path):
-        text = path.read_text(encoding="ascii", errors="replace").strip()
+        text = keyring.read(path).decode("ascii", "replace").strip()
     if not re.fullmatch(r"([A-Z2-7]{4}-){7}[A-Z2-7]{4}", text):
         raise HomeError(
             f"{path} is no recovery key: it is empty or damaged",

@@ -130,9 +130,8 @@ def recovery(context: typer.Context, as_json: Json = False) -> None:
 @group.command("import")
 def import_(context: typer.Context, name: Name, key_file: KeyFile = None) -> None:
     """Take the repository password of a source from its recovery sheet, so that its repository can be adopted."""
-    from pbs import repository
+    from pbs import keyring, repository
     from pbs.assemble import password_of
-    from pbs.files import write
     from pbs.model import valid_name
 
     home: Home = context.obj
@@ -146,7 +145,7 @@ def import_(context: typer.Context, name: Name, key_file: KeyFile = None) -> Non
     path = home.password(name)
     if path.exists() and password_of(home, name) != password:
         raise HomeError(f"{path} holds another password", "move that file away first, and keep it")
-    write(path, password.encode() + b"\n")
+    keyring.write(path, password.encode() + b"\n")
     note(f"{path} is written; `pbs source add {name} …` or `pbs reload` adopts the repository")
 
 
@@ -184,6 +183,68 @@ def secret_given(what: str, key_file: str | None) -> str:
     if not given.strip() or "\n" in given.strip():
         raise UsageError("this is no key: it is empty or has several lines", "give the one line of the sheet")
     return given.strip()
+
+
+@group.command("lock")
+def lock(context: typer.Context) -> None:
+    """Seal the keys folder with a passphrase, or give a sealed one another. Needs the service stopped.
+
+    From then on the service starts only with the passphrase: typed, from --keys-file, or as systemd's credential.
+    """
+    from pbs import keyring
+    from pbs.rebuild import unserved
+    from pbs.servercopy import recovery_key
+
+    home: Home = context.obj
+    with unserved(home):
+        keyring.ready(home.keys)
+        keyring.lock(home.keys, _new_passphrase(), recovery_key(home, make=True))
+    note(f"{home.keys} is sealed; `pbs serve` asks for the passphrase, and the recovery key opens it as well")
+
+
+def _new_passphrase() -> str:
+    from pbs.keyring import given
+
+    first = given("New passphrase of the keys folder")
+    if first is None:
+        raise UsageError(
+            "a passphrase must be given", "in a terminal, or with --keys-file FILE before the verb"
+        )
+    if sys.stdin.isatty() and not os.environ.get("PBS_KEYS_FILE") and first != given("Once more"):
+        raise UsageError("the two are not the same", "nothing was changed; try again")
+    return first
+
+
+@group.command("unlock")
+def unlock(context: typer.Context) -> None:
+    """Have the keys folder lie there unsealed again, for good. Needs the service stopped."""
+    from pbs import keyring
+    from pbs.rebuild import unserved
+
+    home: Home = context.obj
+    if not keyring.is_sealed(home.keys):
+        raise UsageError(f"{home.keys} is not sealed", "`pbs key lock` seals it")
+    with unserved(home):
+        keyring.unseal(home.keys)
+    note(f"{home.keys} is no longer sealed: whoever reads this disk reads the keys")
+
+
+@group.command("show")
+def show(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A file of etc/keys, such as admin.token.", show_default=False),
+    ],
+) -> None:
+    """Print one file of the keys folder as it is, also of a sealed one."""
+    from pbs import keyring
+    from pbs.errors import NotFound
+
+    path = context.obj.keys / file
+    if path.parent != context.obj.keys or not path.is_file():
+        raise NotFound(f"there is no file {file!r} in {context.obj.keys}", "it lies in etc/keys of the home")
+    sys.stdout.buffer.write(keyring.read(path))
 
 
 def _noted(home: Home, word: str, detail: dict[str, object], about: str | None) -> None:

@@ -78,12 +78,20 @@ def root(
         Path | None,
         typer.Option(help="The home of the backup server; else $PBS_HOME, else the current folder."),
     ] = None,
+    keys_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that holds the passphrase of a sealed keys folder; else $PBS_KEYS_FILE, else it is asked for."
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Options that stand before every verb."""
     del version
+    if keys_file is not None:
+        os.environ["PBS_KEYS_FILE"] = str(keys_file.absolute())
     words = context.obj or ()
     context.obj = Home.at(home or Path(os.environ.get("PBS_HOME") or "."))
     if context.invoked_subcommand not in HOMELESS and not {"-h", "--help"} & set(words):

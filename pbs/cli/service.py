@@ -31,6 +31,7 @@ def init(
     """Make a home: a commented pbs.toml, the SSH key, the ledger. An existing one is only completed."""
     import secrets
 
+    from pbs import keyring
     from pbs.config import render_sample
     from pbs.files import write
     from pbs.ledger.upgrade import upgrade
@@ -46,7 +47,7 @@ def init(
     if not home.config.exists():
         write(home.config, render_sample().encode(), mode=0o644)
     if not (home.keys / "admin.token").exists():
-        write(home.keys / "admin.token", secrets.token_urlsafe(32).encode() + b"\n")
+        keyring.write(home.keys / "admin.token", secrets.token_urlsafe(32).encode() + b"\n")
     make_key(home.keys / "ssh_ed25519", "pbs")
     recovery_key(home, make=True)
     upgrade(home.ledger, home.locks / "upgrade.lock")

@@ -93,8 +93,10 @@ def show(
 
 def _token(home: Home, name: str) -> str | None:
     """What the source may ask for its pull with; None where `pbs reload` has not made it yet."""
+    from pbs import keyring
+
     with suppress(FileNotFoundError):
-        return home.notify_token(name).read_text(encoding="ascii", errors="replace").strip()
+        return keyring.read(home.notify_token(name)).decode("ascii", "replace").strip()
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncssh
 
+from pbs import keyring
 from pbs.clock import Clock
 from pbs.errors import (
     ConfigError,
@@ -197,7 +198,7 @@ def _algorithms(pinned: asyncssh.SSHKey) -> list[str]:
 
 def _private_key(path: Path) -> asyncssh.SSHKey:
     try:
-        return asyncssh.read_private_key(path)
+        return asyncssh.import_private_key(keyring.read(path))
     except (OSError, ValueError) as error:  # the library's own errors about keys are ValueErrors
         raise HomeError(
             f"the SSH key {path} cannot be read: {_reason(error)}",
@@ -229,7 +230,7 @@ def make_key(path: Path, comment: str) -> None:
         return
     key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
     write(path.with_name(f"{path.name}.pub"), key.export_public_key(), mode=0o644)
-    write(path, key.export_private_key())
+    keyring.write(path, key.export_private_key())
 
 
 def public_key(path: Path) -> str:

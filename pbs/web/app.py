@@ -17,7 +17,8 @@ from aiohttp.typedefs import Middleware
 from pbs.clock import Clock
 from pbs.errors import HomeError, PbsError
 from pbs.files import explained
-from pbs.home import Home, operator_token
+from pbs.home import Home
+from pbs.keyring import operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, audit, events, pages

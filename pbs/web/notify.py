@@ -13,7 +13,8 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from pbs.errors import ConfigError
+from pbs import keyring
+from pbs.errors import ConfigError, HomeError
 from pbs.model import Cause, Kind
 from pbs.web.declare import Asked, Operation, Role, operation
 from pbs.web.face import FACE, Face
@@ -73,8 +74,8 @@ def _right(face: Face, name: str, token: str) -> bool:
     wanted = NOTHING
     if name in face.sources:
         try:
-            wanted = face.home.notify_token(name).read_bytes().strip() or NOTHING
-        except OSError:
+            wanted = keyring.read(face.home.notify_token(name)).strip() or NOTHING
+        except (OSError, HomeError):
             wanted = NOTHING
     given = token.encode("utf-8", "surrogateescape")
     return hmac.compare_digest(sha256(given).digest(), sha256(wanted).digest())

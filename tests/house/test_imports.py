@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "qr": set(),
     "program": GROUND | {"bounds", "process"},
     "background": {"errors"},
+    "keyring": GROUND | {"files", "home"},
     "scratch": GROUND | {"files"},
     "wake": set(),
     "threads": set(),
@@ -42,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "repository": GROUND | {"bounds", "clock", "files", "process", "program", "scratch", "text", "threads"},
     "admission": GROUND | {"clock", "files", "journal", "ledger", "repository", "runs", "space", "threads"},
     "endpoint": GROUND | {"clock", "files", "home", "process", "render", "text", "threads"},
-    "tunnel": GROUND | {"clock", "files", "text", "pbs_agent"},
+    "tunnel": GROUND | {"clock", "files", "keyring", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
     "retention": GROUND,
@@ -72,6 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
+        "keyring",
         "admission",
         "clock",
         "endpoint",
@@ -87,10 +89,12 @@ ROOMS: dict[str, set[str]] = {
         "threads",
         "tunnel",
     },
-    "provision": GROUND | {"assemble", "clock", "files", "home", "ledger", "recover", "repository"},
+    "provision": GROUND
+    | {"assemble", "clock", "files", "home", "keyring", "ledger", "recover", "repository"},
     "recover": GROUND | {"assemble", "clock", "home", "ledger", "repository", "runs"},
     "rebuild": GROUND
     | {
+        "keyring",
         "clock",
         "config",
         "files",
@@ -106,7 +110,7 @@ ROOMS: dict[str, set[str]] = {
     "systemd": GROUND | {"render"},
     "attend": GROUND | {"clock", "endpoint", "home", "process", "systemd"},
     "runlogs": GROUND | {"files"},
-    "servercopy": GROUND | {"clock", "files", "home", "ledger", "repository", "scratch"},
+    "servercopy": GROUND | {"clock", "files", "home", "keyring", "ledger", "repository", "scratch"},
     "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
     "browse": GROUND
     | {"clock", "files", "home", "ledger", "lookup", "repository", "restore", "text"}
@@ -114,7 +118,7 @@ ROOMS: dict[str, set[str]] = {
     "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "provision", "rotation", "runs", "schedule", "threads"},
     "rotation": GROUND
-    | {"assemble", "clock", "endpoint", "files", "home", "ledger", "repository", "scratch"},
+    | {"assemble", "clock", "endpoint", "files", "home", "keyring", "ledger", "repository", "scratch"},
     "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "keeper": set(),
     "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},
@@ -141,7 +145,7 @@ DOORS: dict[str, set[str]] = {
     "pydantic": {"config", "web"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "cryptography": {"repository"},
+    "cryptography": {"keyring", "repository"},
     "cronsim": {"schedule"},
     "subprocess": {"process", "serve", "attend", "demo"},
     "uvloop": {"worker"},

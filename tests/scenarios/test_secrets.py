@@ -21,9 +21,9 @@ SOMEBODY_ELSE = 65534
 class Watcher(threading.Thread):
     """Looks, for as long as it runs, at the arguments and the environment of every process."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, *secrets: bytes) -> None:
         super().__init__(daemon=True)
-        self._secret = secret
+        self._secrets = secrets
         self._over = threading.Event()
         self.seen: list[str] = []
         self.looks = 0
@@ -43,7 +43,7 @@ class Watcher(threading.Thread):
             with contextlib.suppress(OSError):
                 data = (entry / name).read_bytes()
                 self.restic += b"--host=" in data
-                if self._secret in data:
+                if any(secret in data for secret in self._secrets):
                     self.seen.append(f"{entry}/{name}: {data[:200]!r}")
 
     def finish(self) -> None:
