@@ -144,6 +144,22 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
+class Tripwires:
+    """What of a run looks like somebody else's work: shares in per cent, None = never; floors below which nothing is judged.
+
+    `canaries` are paths that must be in every snapshot, unchanged.
+    """
+
+    changed: int | None = 50
+    vanished: int | None = 50
+    new: int | None = None
+    encrypted: int | None = 95
+    least_files: int = 100
+    least_bytes: int = 10_000_000
+    canaries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One thing that is backed up, with everything that a run of it needs to know (no secrets).
 
@@ -171,6 +187,7 @@ class Source:
     write_budget: int | None = None
     reserve: tuple[int, int] = (0, 1)
     keeping: Keeping = field(default_factory=Keeping)
+    tripwires: Tripwires = field(default_factory=Tripwires)
     admission: Verified = Verified.FULL
     reread_every: int = 100
     max_age: float | None = None
@@ -370,29 +387,3 @@ class Ending:
     output: str | None = None
     retry: bool = False
     code: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What lets somebody ask over TCP, without the secret itself. `role` is `viewer` or `operator`."""
-
-    id: str
-    name: str
-    role: str
-    made: datetime
-    expires: datetime | None = None
-    used: datetime | None = None
-    removed: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A login of a browser. `token` is the id of the token that was typed."""
-
-    digest: str
-    name: str
-    token: str
-    role: str
-    made: datetime
-    seen: datetime
-    expires: datetime

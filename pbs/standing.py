@@ -27,15 +27,19 @@ def source_views(
     wanted = list(names)
     known = ledger.overview
     standings, counts = known.standings(wanted), known.counts(wanted)
-    unread, damaged = known.unread(wanted), known.damaged(wanted)
+    unread, damaged, held = known.unread(wanted), known.damaged(wanted), ledger.custody.holds(wanted)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())
-        well = name not in damaged and (stands.pull is None or stands.pull.outcome is Outcome.OK)
+        well = (
+            name not in damaged
+            and name not in held
+            and (stands.pull is None or stands.pull.outcome is Outcome.OK)
+        )
         view = source_view(
             sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
             repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
-            frozen=None if well else frozen(facts_of(ledger, name)),
+            frozen=None if well else frozen(facts_of(ledger, name)), held=held.get(name),
         )  # fmt: skip
         views.append(view)
     return views

@@ -12,7 +12,7 @@ from pbs.clock import stamp
 from pbs.errors import PbsError
 from pbs.model import Quarantined, Receipt, Run, Source
 from pbs.promises import Health, Promise, State, worst, worst_first
-from pbs.retention import Plan
+from pbs.retention import Note, Plan
 
 
 def run_view(run: Run) -> dict[str, Any]:
@@ -120,8 +120,11 @@ def source_view(
     broken: int | None = None,
     unread: datetime | None = None,
     frozen: str | None = None,
+    held: Note | None = None,
 ) -> dict[str, Any]:
-    """A source. `next` is null where no schedule or no service runs, `promises_broken` where nobody looked."""
+    """A source. `held` is why no snapshot of it is removed until a person has looked. `next` is null where no schedule or no
+    service runs, `promises_broken` where nobody looked.
+    """
     return {
         "name": source.name,
         "host": source.address.host,
@@ -137,6 +140,21 @@ def source_view(
         "unread_since": stamp(unread),
         "frozen": frozen,
         "promises_broken": broken,
+        "held": held.detail["why"] if held is not None else None,
+    }
+
+
+def hold_view(name: str, held: Note | None) -> dict[str, Any]:
+    """Whether a source is held, since when, why, by whom where it was a person, and by which run where it was a tripwire."""
+    detail = held.detail if held is not None else {}
+    return {
+        "source": name,
+        "held": held is not None,
+        "since": stamp(held.time) if held is not None else None,
+        "why": detail.get("why"),
+        "by": detail.get("by"),
+        "run": held.run if held is not None else None,
+        "snapshot": detail.get("snapshot"),
     }
 
 

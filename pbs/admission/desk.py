@@ -20,6 +20,7 @@ from datetime import datetime
 from pbs import files
 from pbs.admission.alarm import alarm
 from pbs.admission.aside import DEFAULT_ROOM, Aside, Found
+from pbs.admission.doubts import Doubts
 from pbs.admission.exact import drop_forgotten, settle
 from pbs.admission.judgement import (
     FOREIGN_KEY,
@@ -28,7 +29,6 @@ from pbs.admission.judgement import (
     STRANGE,
     UNSEALED,
     Place,
-    clock_fault,
     fits,
     must_reread,
     never_before,
@@ -61,6 +61,7 @@ from pbs.repository import (
     config_digest,
     inventory,
     junk,
+    patience,
     snapshot,
     sound,
     steady,
@@ -91,6 +92,7 @@ class Desk:
             place.handle.path, place.quarantine, place.source, run.id, ledger, place.id,
             source.quota or DEFAULT_ROOM, source.reserve,
         )  # fmt: skip
+        self._doubts = Doubts(place, ledger, run, source, clock, journal)
         self._moved: list[Quarantined] = []
         self.reread: str | None = None
 
@@ -268,9 +270,14 @@ class Desk:
         for receipt in self._ledger.usable(self._place.source):
             if receipt.tree is not None and receipt.tree == wanted.tree and receipt.id in known:
                 return None
+        return await sound(
+            self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience()
+        )
+
+    def _patience(self) -> float:
+        """The seconds that a look through a snapshot may take, by how long its source took to make it."""
         begun = self._run.started or self._run.queued
-        seconds = (self._clock.now() - begun).total_seconds()
-        return await sound(self._place.handle, self._place.work, wanted.id, self._known("index", ""), seconds)
+        return patience((self._clock.now() - begun).total_seconds())
 
     async def _admit(
         self,
@@ -300,7 +307,8 @@ class Desk:
             )
             return
         if imported is None:
-            self._doubts(found, verdict)
+            size = (tree.bytes if tree is not None else found.bytes) or 0
+            verdict.remarks += await self._doubts.look(found, size, self._packs.arrived, self._patience())
         self._journal.write("stage", stage="receipt")
         value = replace(
             self._receipt(found), outcome=outcome, root=root, verified=self._level(), tree=found.tree
@@ -325,20 +333,6 @@ class Desk:
         if self._source.admission is not Verified.FULL:
             return Verified.STRUCTURE
         return self._ledger.manifests.weakest(self._place.id)
-
-    def _doubts(self, found: Snapshot, verdict: Verdict) -> None:
-        """What is odd about a sound snapshot, and no reason to be without a backup."""
-        now = self._clock.now()
-        wrong = clock_fault(found.claimed, self._run.started or self._run.queued, now)
-        if wrong is not None:
-            verdict.remarks.append(f"{wrong}; the time that counts is when it was received here")
-            self._note("clock-wrong", {"claimed": str(found.claimed), "fault": wrong}, now)
-        before = [
-            each for each in self._ledger.usable(self._place.source) if each.state is ReceiptState.ADMITTED
-        ]
-        if before and found.paths != before[-1].paths:
-            verdict.remarks.append("other paths are backed up than before")
-            self._note("paths-changed", {"before": before[-1].paths[:10], "now": found.paths[:10]}, now)
 
     def _note(self, name: str, detail: dict[str, object], now: datetime) -> None:
         self._ledger.note(now, name, detail, about=self._place.source, by=self._run.id)

@@ -11,7 +11,7 @@ from pbs.errors import PbsError
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.model import Verified
-from pbs.repository import Inspector, new_packs
+from pbs.repository import Arrived, Inspector, new_packs
 from pbs.threads import in_thread
 
 BATCH_BYTES, BATCH_PACKS = 4 << 30, 4000
@@ -34,6 +34,7 @@ class Packs:
         self._journal = journal
         self._full = full
         self._bad: dict[str, str] = {}
+        self.arrived = Arrived()
 
     async def admit(self, packs: Mapping[str, int], journal: FileJournal) -> dict[str, str]:
         """Inspect these, make the good ones part of the manifest, and say why the others are none."""
@@ -75,6 +76,7 @@ class Packs:
         if found.good:
             self._ledger.manifests.add(self._place.id, self._run, found.good, found.index, level)
         self._bad |= found.bad
+        self.arrived.add(found.arrived)
         self._journal.write(
             "inspected", packs=len(found.good), bytes=sum(found.good.values()), bad=len(found.bad),
             seconds=round(self._clock.monotonic() - began, 2), during_transfer=gentle,

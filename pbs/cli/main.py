@@ -15,6 +15,7 @@ from pbs import __version__
 from pbs.cli import (
     admin,
     health,
+    holding,
     keeping,
     keys,
     look,
@@ -52,6 +53,7 @@ for group in (
     status,
     health,
     sources,
+    holding,
     runs,
     keeping,
     look,

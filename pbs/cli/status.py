@@ -246,6 +246,8 @@ def _going_on(facts: Facts) -> Iterator[str]:
 
 def _rank(source: Facts) -> int:
     outcome = (source["last_run"] or {}).get("outcome")
+    if source["held"]:
+        return 0
     return BROKEN.index(outcome) if outcome in BROKEN else len(BROKEN) + (outcome is not None)
 
 

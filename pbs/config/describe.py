@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pbs.config.fields import CloneFields, DefaultFields, FileFields, LimitFields, RunLogFields, ServerFields
+from pbs.config.fields import (
+    CloneFields,
+    DefaultFields,
+    FileFields,
+    LimitFields,
+    RunLogFields,
+    ServerFields,
+    TripwireFields,
+)
 from pbs.config.toml import toml_value
 
 _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
@@ -23,6 +31,11 @@ _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
         ),
     ),
     ("`limits`", LimitFields, "How fast a run may transfer: a table inside a source, or under `[defaults]`."),
+    (
+        "`tripwires`",
+        TripwireFields,
+        "What looks like somebody else's work in a run: a table inside a source, or under `[defaults]`. Never in the first run.",
+    ),
     (
         "`[source.NAME.clone.CLONE]`",
         CloneFields,

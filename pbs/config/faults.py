@@ -18,6 +18,7 @@ from pbs.config.fields import (
     RunLogFields,
     ServerFields,
     SourceFields,
+    TripwireFields,
 )
 from pbs.config.kinds import shown
 from pbs.text import clean_line
@@ -82,6 +83,8 @@ def _model_at(table: Location) -> type[BaseModel]:
             return RunLogFields
         case ("defaults", "limits") | ("source", _, "limits"):
             return LimitFields
+        case ("defaults", "tripwires") | ("source", _, "tripwires"):
+            return TripwireFields
         case ("source", _, "clone", _):
             return CloneFields
         case ("source", _):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pbs.config import kinds
+from pbs.config import kinds, sizes
 
 # Fields that must be given, in the source or in [defaults].
 REQUIRED = ("host", "user", "host_key")
@@ -44,7 +44,7 @@ class RunLogFields(Fields):
     count: kinds.LogCount = field(
         2000, "So many logs of each source are kept at most.", takes="20 to 1000000", examples=(500,)
     )
-    size: kinds.LogSize = field(
+    size: sizes.LogSize = field(
         "5GB",
         "So much may the logs of all runs take together; the oldest go first.",
         takes="size",
@@ -98,7 +98,7 @@ class ServerFields(Fields):
         "What anybody may read over TCP without login. Feeds name sources and show the output of their runs.",
         takes='list of "feeds", "metrics", "health"', examples=(["feeds"],),
     )  # fmt: skip
-    reserve: kinds.Reserve = field(
+    reserve: sizes.Reserve = field(
         "1%", "How much of the disk of the repositories stays free. Below it no pull and no import begins, and those that go on are "
         "stopped, so that one source never takes the room of the others, of restores and of pruning; runs that sent little "
         "may come to their end. Runs that were stopped are tried again.",
@@ -123,14 +123,42 @@ class ServerFields(Fields):
 class LimitFields(Fields):
     """How fast a run may transfer."""
 
-    upload: kinds.Rate | None = field(
+    upload: sizes.Rate | None = field(
         None, "What a source may send in a second (a pull).", takes="rate", examples=("20MB/s",)
     )
-    download: kinds.Rate | None = field(
+    download: sizes.Rate | None = field(
         None,
         "What may be sent to a source or clone in a second (a restore or push).",
         takes="rate",
         examples=("50MB/s",),
+    )
+
+
+class TripwireFields(Fields):
+    """What of a run looks like somebody else's work."""
+
+    changed: kinds.PercentOrOff = field(
+        "50%", "So many of the files of the snapshot before have other content.",
+        takes='"0%" to "100%", or "off"', examples=("30%", "off"),
+    )  # fmt: skip
+    vanished: kinds.PercentOrOff = field(
+        "50%", "So many of the files of the snapshot before are gone, and what they held as well; moving a file does not count.",
+        takes='"0%" to "100%", or "off"', examples=("20%", "off"),
+    )  # fmt: skip
+    new: kinds.PercentOrOff = field(
+        "off", "So much of what the snapshot holds was never stored before. Every dump of a database is such.",
+        takes='"0%" to "100%", or "off"', examples=("75%",),
+    )  # fmt: skip
+    encrypted: kinds.PercentOrOff = field(
+        "95%", "What is new packs no better than to this share of its size, it took the place of a part of what was there, and "
+        "what this source sends usually packs well: it was encrypted by somebody.",
+        takes='"0%" to "100%", or "off"', examples=("90%", "off"),
+    )  # fmt: skip
+    least_files: kinds.LeastFiles = field(
+        100, "With fewer files in the snapshot before, files are not counted.", takes="1 to 1000000000", examples=(1000,)
+    )  # fmt: skip
+    least_bytes: sizes.Quota = field(
+        "10MB", "With less new data, bytes are not looked at.", takes="size", examples=("1GB",)
     )
 
 
@@ -209,16 +237,16 @@ class DefaultFields(Fields):
         'it turned against us. "auto" uses what the kernel and the user allow; `pbs doctor` says what that is.',
         takes='"auto" or "off"', examples=("off",),
     )  # fmt: skip
-    quota: kinds.Quota = field(
+    quota: sizes.Quota = field(
         None, 'How large the repository may grow; beyond it runs are refused. "none" lifts a quota that [defaults] sets.',
         takes='size or "none"', examples=("200GB",),
     )  # fmt: skip
-    read_budget: kinds.Budget = field(
+    read_budget: sizes.Budget = field(
         "8GB", "How much a run may read back from its own repository. A backup reads the index and the folders of the snapshot "
         "before it; a source in other hands would read everything that was ever backed up. Beyond it the run is refused.",
         takes='size or "none"', examples=("50GB",),
     )  # fmt: skip
-    write_budget: kinds.Budget = field(
+    write_budget: sizes.Budget = field(
         None, "How much a run may send. A source in other hands could fill the disk with what nobody needs; beyond it the run is "
         "refused. The first run of a source sends everything. Whatever it is, a run stops where the quota or the reserve of the "
         "server begins.",
@@ -227,6 +255,16 @@ class DefaultFields(Fields):
     limits: LimitFields = field(
         {}, "How fast a run may transfer. KB = 1000 bytes, KiB = 1024.",
         takes="table of rates", examples=({"upload": "20MB/s"},),
+    )  # fmt: skip
+    tripwires: TripwireFields = field(
+        {}, "What looks like an intruder's work, against the snapshot before and what this source usually sends. A run that trips one "
+        "is admitted, says so, and holds the source: no snapshot of it is removed until a person has looked, `pbs source resume`.",
+        takes="table", examples=({"changed": "30%", "vanished": "20%"},),
+    )  # fmt: skip
+    canaries: kinds.Canaries = field(
+        [], "Files that nobody has a reason to touch, by their paths in the snapshot. A run in which one is missing or changed holds "
+        "the source, as a tripwire does.",
+        takes="list of paths", examples=(["/accounts/.canary.txt"],),
     )  # fmt: skip
     admission: kinds.Admission = field(
         "full", 'How far what arrives is inspected before it counts. "full" reads and checks every byte; "structure" reads '

@@ -20,15 +20,13 @@ from pbs.config.hostkey import check_host_key
 from pbs.config.keep import parse_keep
 from pbs.config.schedules import check_schedule
 from pbs.model import NAME_PATTERN, valid_name
-from pbs.text import clean_line, parse_duration, parse_size
+from pbs.text import clean_line, parse_duration
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-LEAST_LOGS = 10_000_000
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-((?=24:00)24|[01][0-9]|2[0-3]):([0-5][0-9])")
-LEAST_READ = 1_000_000
-MOST_RESERVE_PERCENT = 50
+MOST_CANARIES = 20
 NAME_RULE = (
     'letters, digits, "-" and "_", at most 63, a letter or digit first, and neither "all" nor "latest"'
 )
@@ -172,59 +170,6 @@ def _key_file(value: object) -> str:
     return path
 
 
-def _size(value: object) -> int | None:
-    if value == "none":
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        count = value
-    else:
-        count = parse_size(text(value, "200GB"))
-    if not 0 < count < 2**63:
-        raise ValueError(
-            f'{shown(value)} leaves no room; write a size such as "200GB", or "none" for no quota'
-        )
-    return count
-
-
-def _budget(value: object) -> int | None:
-    count = _size(value)
-    if count is not None and count < LEAST_READ:
-        raise ValueError(f'{shown(value)} is too little for any backup; write "100MB" or more, or "none"')
-    return count
-
-
-def _reserve(value: object) -> tuple[int, int]:
-    """Bytes, or per cent."""
-    if isinstance(value, str) and value.endswith("%"):
-        percent = _percent(value)
-        if percent > MOST_RESERVE_PERCENT:
-            raise ValueError(
-                f'{shown(value)} would leave too little for backups; write "50%" or less, or a size'
-            )
-        return 0, percent
-    return _size(value) or 0, 0
-
-
-def _log_size(value: object) -> int:
-    count = _size(value)
-    if count is None or count < LEAST_LOGS:
-        raise ValueError(f'{shown(value)} is too little for logs; write a size of "10MB" or more')
-    return count
-
-
-def _rate(value: object) -> int:
-    right = 'write bytes per second, such as "20MB/s" or "512KiB/s"'
-    if not isinstance(value, str) or not value.endswith("/s"):
-        raise ValueError(f"{shown(value)} is no rate; {right}")
-    try:
-        rate = parse_size(value.removesuffix("/s"))
-    except ValueError:
-        raise ValueError(f"{shown(value)} is no rate; {right}") from None
-    if not 1000 <= rate < 2**63:
-        raise ValueError(f"{shown(value)} is no rate that a backup could use; {right}, at least 1KB/s")
-    return rate
-
-
 def _duration(value: object) -> float:
     seconds = parse_duration(text(value, "12h"))
     if not 1 <= seconds <= 366 * 86400:
@@ -295,11 +240,31 @@ def _push(value: object) -> str:
     return push if push == "after-pull" else check_schedule(push, also=('"after-pull"',), notice=False)
 
 
-def _percent(value: object) -> int:
-    percent = value[:-1] if isinstance(value, str) and value.endswith("%") else ""
-    if not re.fullmatch(r"[0-9]{1,3}", percent) or int(percent) > 100:
+def percent(value: object) -> int:
+    """A share.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = value[:-1] if isinstance(value, str) and value.endswith("%") else ""
+    if not re.fullmatch(r"[0-9]{1,3}", digits) or int(digits) > 100:
         raise ValueError(f'{shown(value)} is no share; write "0%" to "100%"')
-    return int(percent)
+    return int(digits)
+
+
+def _percent_or_off(value: object) -> int | None:
+    return None if value == "off" else percent(value)
+
+
+def _canaries(value: object) -> tuple[str, ...]:
+    right = 'write a list of paths in the snapshot, such as ["/srv/data/canary.txt"]'
+    if not isinstance(value, list) or len(value) > MOST_CANARIES:
+        raise ValueError(f"{shown(value)} is no list of at most {MOST_CANARIES} paths; {right}")
+    for each in value:
+        path = text(each, "/srv/data/canary.txt")
+        if not path.startswith("/") or path.endswith("/") or {"", ".", ".."} & set(path[1:].split("/")):
+            raise ValueError(f"{shown(each)} is no whole path of a file; {right}")
+    return tuple(value)
 
 
 def _choice(words: tuple[str, ...], later: str | None = None) -> Callable[[object], str]:
@@ -355,12 +320,6 @@ Doors = Annotated[
     PlainValidator(_doors),
     WithJsonSchema({"type": "array", "items": _STRING | {"enum": ["feeds", "metrics", "health"]}}),
 ]
-Quota = Annotated[int | None, PlainValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
-Budget = Annotated[int | None, PlainValidator(_budget), WithJsonSchema({"type": ["string", "integer"]})]
-Reserve = Annotated[
-    tuple[int, int], PlainValidator(_reserve), WithJsonSchema({"type": ["string", "integer"]})
-]
-Rate = Annotated[int, PlainValidator(_rate), WithJsonSchema(_STRING)]
 Duration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_STRING)]
 Grace = Annotated[float, PlainValidator(_grace), WithJsonSchema(_STRING)]
 TimeZone = Annotated[str, PlainValidator(_timezone), WithJsonSchema(_STRING)]
@@ -369,7 +328,16 @@ Window = Annotated[tuple[int, int] | None, PlainValidator(_window), WithJsonSche
 Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING)]
 MaxAge = Annotated[float | None, PlainValidator(_max_age), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
-Percent = Annotated[int, PlainValidator(_percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
+Percent = Annotated[int, PlainValidator(percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
+PercentOrOff = Annotated[
+    int | None,
+    PlainValidator(_percent_or_off),
+    WithJsonSchema(_STRING | {"pattern": "^([0-9]{1,3}%|off)$"}),
+]
+Canaries = Annotated[
+    tuple[str, ...], PlainValidator(_canaries), WithJsonSchema({"type": "array", "items": _STRING})
+]
+LeastFiles = Annotated[int, PlainValidator(_whole(1, 10**9, "number of files")), _counted(1, 10**9)]
 KeepLeast = Annotated[int, PlainValidator(_whole(1, 1000, "number of snapshots")), _counted(1, 1000)]
 Verify = Annotated[float | None, PlainValidator(_verify), WithJsonSchema(_STRING)]
 Legacy = Annotated[str, PlainValidator(_choice(("remove", "keep"))), _words("remove", "keep")]
@@ -387,4 +355,3 @@ Copy = Annotated[str, PlainValidator(_choice(("daily", "off"))), _words("daily",
 LogFormat = Annotated[str, PlainValidator(_choice(("text", "json"))), _words("text", "json")]
 Days = Annotated[int, PlainValidator(_whole(1, 36500, "number of days")), _counted(1, 36500)]
 LogCount = Annotated[int, PlainValidator(_whole(20, 1_000_000, "number of logs")), _counted(20, 1_000_000)]
-LogSize = Annotated[int, PlainValidator(_log_size), WithJsonSchema({"type": ["string", "integer"]})]

@@ -15,7 +15,17 @@ from pbs.config.fields import REQUIRED, CloneFields, FileFields, ServerFields, S
 from pbs.config.kinds import NAME_RULE
 from pbs.errors import ConfigError, HomeError, NotFound
 from pbs.home import Home
-from pbs.model import Address, Keeping, Limits, RunLogs, ServerSettings, Source, Verified, valid_name
+from pbs.model import (
+    Address,
+    Keeping,
+    Limits,
+    RunLogs,
+    ServerSettings,
+    Source,
+    Tripwires,
+    Verified,
+    valid_name,
+)
 from pbs.text import clean_line
 
 BUILT_IN = "built-in"
@@ -238,6 +248,7 @@ def _source(home: Home, name: str, fields: SourceFields, reserve: tuple[int, int
         write_budget=fields.write_budget,
         reserve=reserve,
         limits=Limits(fields.limits.upload, fields.limits.download),
+        tripwires=_tripwires(fields),
         admission=Verified(fields.admission),
         reread_every=fields.reread_every,
         migrate=fields.migrate,
@@ -258,6 +269,19 @@ def _source(home: Home, name: str, fields: SourceFields, reserve: tuple[int, int
             verify=fields.verify,
             legacy=fields.legacy == "remove",
         ),
+    )
+
+
+def _tripwires(fields: SourceFields) -> Tripwires:
+    wires = fields.tripwires
+    return Tripwires(
+        wires.changed,
+        wires.vanished,
+        wires.new,
+        wires.encrypted,
+        wires.least_files,
+        wires.least_bytes or 0,
+        fields.canaries,
     )
 
 

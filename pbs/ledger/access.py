@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,12 +12,37 @@ from sqlalchemy import Engine, Row, delete, insert, select, update
 
 from pbs.errors import NotFound, UsageError
 from pbs.ledger.schema import entry, session, token, writer
-from pbs.model import Session, Token
 
 SEEN_SECONDS = 60.0
 MOST_SESSIONS = 200
 MOST_WRITTEN = 20_000
 AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What lets somebody ask over TCP, without the secret itself. `role` is `viewer` or `operator`."""
+
+    id: str
+    name: str
+    role: str
+    made: datetime
+    expires: datetime | None = None
+    used: datetime | None = None
+    removed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login of a browser. `token` is the id of the token that was typed."""
+
+    digest: str
+    name: str
+    token: str
+    role: str
+    made: datetime
+    seen: datetime
+    expires: datetime
 
 
 class Access:

@@ -6,20 +6,23 @@ A removal is written down before it happens and settled after it: whoever comes 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, ScalarSelect, insert, select, update
+from sqlalchemy import Engine, Row, ScalarSelect, func, insert, select, update
 
 from pbs.errors import LedgerError, NotFound
+from pbs.ledger.rows import parts
 from pbs.ledger.schema import damage, entry, reading, receipt, repository, source, writer
 from pbs.model import Damage, DamageState, ReceiptState
 
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 FORGOTTEN = "forgotten"
 EXPORTED = "key-exported"
+HELD, RESUMED = "held", "resumed"
+MOST_WHY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Note:
     """Something that was written down about a source."""
 
     time: datetime
+    name: str
     run: str | None
     detail: dict[str, Any]
 
@@ -105,17 +109,69 @@ class Custody:
                 )
         return [row.reference for row in gone]
 
-    def last(self, name: str, *, about: str) -> Note | None:
-        """The newest note of this name about a source."""
+    def last(self, *names: str, about: str) -> Note | None:
+        """The newest note of one of these names about a source."""
+        found = self.notes(*names, about=about, limit=1)
+        return found[0] if found else None
+
+    def notes(self, *names: str, about: str, limit: int) -> list[Note]:
+        """The newest notes of these names about a source, newest first."""
         query = (
             select(entry)
-            .where(entry.c.source == about, entry.c.name == name)
+            .where(entry.c.source == about, entry.c.name.in_(names))
             .order_by(entry.c.seq.desc())
-            .limit(1)
+            .limit(limit)
         )
         with self._engine.connect() as db:
-            row = db.execute(query).first()
-        return Note(row.time, row.run, json.loads(row.detail)) if row is not None else None
+            return [_note(row) for row in db.execute(query)]
+
+    def held(self, name: str) -> Note | None:
+        """Why no snapshot of a source may be removed until a person has looked, and since when; None where nothing is."""
+        found = self.last(HELD, RESUMED, about=name)
+        return found if found is not None and found.name == HELD else None
+
+    def holds(self, names: Iterable[str]) -> dict[str, Note]:
+        """Those of these sources that are held, and why."""
+        newest = (
+            select(func.max(entry.c.seq))
+            .where(entry.c.source == source.c.name, entry.c.name.in_((HELD, RESUMED)))
+            .correlate(source)
+            .scalar_subquery()
+        )
+        query = select(entry).join(source, entry.c.seq == newest)
+        with self._engine.connect() as db:
+            found = [row for part in parts(names) for row in db.execute(query.where(source.c.name.in_(part)))]
+        return {row.source: _note(row) for row in found if row.name == HELD}
+
+    def hold(
+        self, name: str, why: str, now: datetime, *, run: str | None = None, snapshot: str | None = None,
+        by: str | None = None,
+    ) -> None:  # fmt: skip
+        """Let no snapshot of a source be removed until a person has looked; a reason that stands already stays."""
+        standing = self.held(name)
+        if standing is not None:
+            stood = standing.detail["why"]
+            if why in stood or len(stood) + len(why) > MOST_WHY:
+                return
+            now, why, snapshot = standing.time, f"{stood}; {why}", standing.detail["snapshot"] or snapshot
+        detail = json.dumps({"why": why[:MOST_WHY], "snapshot": snapshot, "by": by})
+        with self._writer.begin() as db:
+            db.execute(insert(entry).values(time=now, source=name, run=run, name=HELD, detail=detail))
+
+    def resume(self, name: str, now: datetime, by: str | None = None) -> bool:
+        """A person has looked: what is there now is right. False where nothing was held."""
+        if self.held(name) is None:
+            return False
+        newest = (
+            select(receipt.c.reference)
+            .where(receipt.c.repository == _repository(name), receipt.c.state.in_(USABLE))
+            .order_by(receipt.c.time.desc())
+            .limit(1)
+        )
+        with self._writer.begin() as db:
+            detail = json.dumps({"snapshot": db.execute(newest).scalar(), "by": by})
+            db.execute(insert(entry).values(time=now, source=name, name=RESUMED, detail=detail))
+        return True
 
     def exported(self, name: str) -> datetime | None:
         """When the recovery sheet of a source was printed for the last time; None where its key is not the one of now."""
@@ -176,6 +232,10 @@ class Custody:
         with self._engine.connect() as db:
             created: datetime | None = db.execute(query).scalar()
         return created
+
+
+def _note(row: Row[Any]) -> Note:
+    return Note(row.time, row.name, row.run, json.loads(row.detail))
 
 
 def _damage(row: Row[Any]) -> Damage:

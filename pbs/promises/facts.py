@@ -28,6 +28,7 @@ class Facts:
         busy: Whether a run of it goes on.
         endpoint: Whether its endpoint answers; None where it need not, or nobody could look.
         feed: Its feed; None where there is none.
+        held: Why no snapshot of it is removed until a person has looked; None where nobody needs to.
     """
 
     source: Source | None
@@ -35,6 +36,7 @@ class Facts:
     busy: bool = False
     endpoint: bool | None = None
     feed: FeedFile | None = None
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def of_sources(
     """The facts of every source that is configured or known, by name."""
     known = {each.name: each for each in vitals}
     busy = {run.source for run in ledger.queue.running()}
+    held = ledger.custody.holds(known)
     return {
         name: Facts(
             source=sources.get(name),
@@ -37,6 +38,7 @@ def of_sources(
             busy=name in busy,
             endpoint=listening(home.endpoint_socket(name)) if served and name in sources else None,
             feed=_feed(home.feeds / f"{name}.xml"),
+            held=held[name].detail["why"] if name in held else None,
         )
         for name in sorted(known.keys() | sources.keys())
     }

@@ -167,6 +167,16 @@ def quarantine(case: Case) -> Verdict:
     return broken(f"{number} thing(s) arrived that no honest source sends, and are set aside", hint)
 
 
+def tripwires(case: Case) -> Verdict:
+    """Nothing looks like an intruder's work that nobody has looked at."""
+    if case.facts.held is None:
+        return kept("no tripwire tripped that nobody has looked at")
+    return broken(
+        f"it is held: {clean(case.facts.held, LONGEST_REASON)}",
+        f"look at that machine, and at what its last snapshots hold; then `pbs source resume {case.source.name}`",
+    )
+
+
 def quota(case: Case) -> Verdict:
     """Its repository has room to grow."""
     if case.source.quota is None:
@@ -210,6 +220,7 @@ PROMISES: dict[str, Judge] = {
     "repository": repository,
     "verified": verified,
     "quarantine": quarantine,
+    "tripwires": tripwires,
     "quota": quota,
     "clock": clock,
 }

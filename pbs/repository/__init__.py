@@ -1,9 +1,10 @@
 """The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
 
+from pbs.repository.comparing import Comparison, compared
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import entry_at, folder, listing, normal
 from pbs.repository.finding import Change, Hit, changes, find
-from pbs.repository.inspection import Inspected, Inspector
+from pbs.repository.inspection import Arrived, Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, seal_key, wrap_key
 from pbs.repository.making import create, own_key
@@ -33,12 +34,14 @@ from pbs.repository.restic import (
 )
 from pbs.repository.sealed import junk
 from pbs.repository.survey import Survey, config_digest, everything, new_packs, size_of, steady, survey
-from pbs.repository.trees import Tree, UnsoundTree, sound
+from pbs.repository.trees import Tree, UnsoundTree, patience, sound
 from pbs.repository.views import View, view
 
 __all__ = [
     "DEVICES",
+    "Arrived",
     "Change",
+    "Comparison",
     "Entry",
     "Handle",
     "Hit",
@@ -56,6 +59,7 @@ __all__ = [
     "check",
     "clear_locks",
     "clear_uploads",
+    "compared",
     "config_digest",
     "create",
     "drop",
@@ -78,6 +82,7 @@ __all__ = [
     "open_key",
     "own_key",
     "packs",
+    "patience",
     "present_blobs",
     "prune",
     "read_again",

@@ -37,7 +37,12 @@ MOST_THREADS = 4
 # How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
 BROKE = frozenset({2, -6, -9, -24})
 PACK_OF_INDEX = re.compile(rb'"id":"([0-9a-f]{64})","blobs"')
-LONGEST_MATCH = 90
+CONTENT_OF_INDEX = re.compile(
+    rb'"type":"data","offset":[0-9]{1,12},"length":([0-9]{1,12}),"uncompressed_length":([0-9]{1,12})}'
+)
+LONGEST_MATCH = 128
+# What sealing adds to each blob.
+SEAL_BYTES = 32
 MOST_FAILURES = 24
 UNREADABLE = "it is no pack that our key opens"
 DAMAGED = "what it holds is not what it says it holds"
@@ -50,12 +55,28 @@ class Exceeded(ResticError):
 
 
 @dataclass(slots=True)
+class Arrived:
+    """Bytes of files' content in packs: before and after it was packed; of what says how large it was, and only of that."""
+
+    plain: int = 0
+    packed: int = 0
+
+    def add(self, more: Arrived) -> None:
+        """Together with these."""
+        self.plain += more.plain
+        self.packed += more.packed
+
+
+@dataclass(slots=True)
 class Inspected:
-    """What became of the packs: those that hold what they say, why the others are none, and our index of the former."""
+    """What became of the packs: those that hold what they say, why the others are none, our index of the former, and what
+    they brought.
+    """
 
     good: dict[str, int] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     index: dict[str, int] = field(default_factory=dict)
+    arrived: Arrived = field(default_factory=Arrived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +129,16 @@ class Inspector:
             handle = self._bounded(folder.path, folder.descriptor, packs)
             await _rebuild(handle)
             # Both read the same new index, and each costs mostly its start.
-            indexed, broken = await together(_indexed(handle), _broken(handle, packs, full=self.full))
+            listed, broken = await together(_indexed(handle), _broken(handle, packs, full=self.full))
+            indexed, arrived = listed
             bad = dict.fromkeys(set(packs) - indexed, UNREADABLE) | dict.fromkeys(broken & indexed, DAMAGED)
             good = {name: size for name, size in packs.items() if name not in bad}
             if good and bad:
                 # An index that names a bad one would be no use: only what is good may be in it.
                 await in_thread(_leave_out, folder.path, bad)
                 await _rebuild(handle)
-                if await _indexed(handle) != good.keys():
+                indexed, arrived = await _indexed(handle)
+                if indexed != good.keys():
                     raise ResticError(
                         "an index of what arrived could not be made", "try again: pull once more"
                     )
@@ -123,6 +146,8 @@ class Inspector:
         found.good |= good
         found.bad |= bad
         found.index |= made
+        if good:
+            found.arrived.add(arrived)
 
     def _fill(self, view: Path, packs: Mapping[str, int]) -> None:
         repository = self.handle.path
@@ -206,25 +231,31 @@ async def _rebuild(handle: Handle) -> None:
     await answered(handle, "repair", "index", "--read-all-packs", writing=True)
 
 
-async def _indexed(handle: Handle) -> set[str]:
-    """The packs that the index of a view names."""
-    named: set[str] = set()
+async def _indexed(handle: Handle) -> tuple[set[str], Arrived]:
+    """The packs that the index of a view names, and what of files' content lies in them."""
+    named, arrived = set[str](), Arrived()
     for entry in list(entries(handle.path / "index")):
         # Through a file: what one pack makes of an index may be far larger than the pack.
         with files.unnamed(handle.path) as file:
             await answered(handle, "cat", "index", entry.name, stdout=file.fileno())
-            named |= _packs_named(file)
-    return named
+            named |= _told(file, arrived)
+    return named, arrived
 
 
-def _packs_named(file: IO[bytes]) -> set[str]:
+def _told(file: IO[bytes], arrived: Arrived) -> set[str]:
+    """The packs that an index file names; what it tells of their content is added up."""
     named: set[str] = set()
     file.seek(0)
     kept = b""
     while chunk := file.read(1 << 20):
         text = kept + chunk
         named |= {found.decode() for found in PACK_OF_INDEX.findall(text)}
-        kept = text[-LONGEST_MATCH:]
+        last = 0
+        for found in CONTENT_OF_INDEX.finditer(text):
+            last = found.end()
+            arrived.plain += int(found[2])
+            arrived.packed += max(0, int(found[1]) - SEAL_BYTES)
+        kept = text[max(last, len(text) - LONGEST_MATCH) :]
     return named
 
 

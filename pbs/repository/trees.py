@@ -95,19 +95,27 @@ async def sound(
         work: A folder of ours on the same file system.
         snapshot_id: The whole id.
         index: The admitted index files with their sizes.
-        seconds: How long its source took to walk it: listing it may take twice as long, and two minutes in any case.
+        seconds: How long listing it may take.
 
     Raises:
         UnsoundTree: it is not, with the reason.
         PbsError: that could not be found out.
     """
-    total = sum(index.values())
-    bounds = Bounds(LEAST_MEMORY + MEMORY_PER_BYTE * total, CPU_SECONDS + total // CPU_BYTES)
     with view(handle.path, work, [snapshot_id], handle.key, index) as shown:
-        limited = bounded(handle, shown.path, shown.descriptor, bounds)
-        walk = _walk(limited, snapshot_id, max(LEAST_SECONDS, 2 * seconds))
-        _, tree = await together(_whole(limited), walk)
+        limited = bounded(handle, shown.path, shown.descriptor, bounds_of(index))
+        _, tree = await together(_whole(limited), _walk(limited, snapshot_id, seconds))
     return tree
+
+
+def patience(seconds: float) -> float:
+    """How long a look through a snapshot may take that its source made in so many seconds: twice that, and two minutes."""
+    return max(LEAST_SECONDS, 2 * seconds)
+
+
+def bounds_of(index: Mapping[str, int]) -> Bounds:
+    """What a restic may use that looks through a snapshot with this index."""
+    total = sum(index.values())
+    return Bounds(LEAST_MEMORY + MEMORY_PER_BYTE * total, CPU_SECONDS + total // CPU_BYTES)
 
 
 async def _whole(handle: Handle) -> None:

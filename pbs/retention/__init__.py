@@ -3,7 +3,7 @@
 What a source claims (times, hosts, tags) is not even looked at: only the receipts that admission gave count.
 """
 
-from pbs.retention.gather import CONFIRMED, UNREADABLE, Custody, facts_of, plan_now
+from pbs.retention.gather import CONFIRMED, UNREADABLE, Custody, Note, facts_of, held_words, plan_now
 from pbs.retention.holds import Facts, doubtful, frozen, grew
 from pbs.retention.plan import Plan, Verdict, make_plan
 from pbs.retention.simulate import EXPECTED, simulate
@@ -23,6 +23,7 @@ __all__ = [
     "UNREADABLE",
     "Custody",
     "Facts",
+    "Note",
     "Plan",
     "Upkeep",
     "Verdict",
@@ -32,6 +33,7 @@ __all__ = [
     "folders_to_read",
     "frozen",
     "grew",
+    "held_words",
     "make_plan",
     "oldest_unread",
     "plan_now",

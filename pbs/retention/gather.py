@@ -12,7 +12,7 @@ from pbs.model import Kind, Outcome, Receipt, Run, Source
 from pbs.retention.holds import BAD, Facts, doubtful, frozen
 from pbs.retention.plan import Plan, make_plan
 
-CONFIRMED, UNREADABLE = "retention-confirmed", "unreadable"
+CONFIRMED, UNREADABLE, RESUMED = "retention-confirmed", "unreadable", "resumed"
 # A run that somebody stopped, or that died with the service, says nothing of the source.
 TELLING = (Outcome.OK, Outcome.PARTIAL, *sorted(BAD))
 
@@ -39,8 +39,12 @@ class Note(Protocol):
 class Custody(Protocol):
     """What the ledger keeps for retention."""
 
-    def last(self, name: str, *, about: str) -> Note | None:
-        """The newest note of this name about a source."""
+    def last(self, *names: str, about: str) -> Note | None:
+        """The newest note of one of these names about a source."""
+        ...
+
+    def held(self, name: str) -> Note | None:
+        """Why no snapshot of a source may be removed until a person has looked; None where nothing is."""
         ...
 
     def damaged(self, source: str) -> tuple[int, frozenset[str]]:
@@ -69,7 +73,8 @@ def facts_of(records: Records, name: str) -> Facts:
     """What is known of a source beside its receipts."""
     last = records.newest_run(name, *TELLING, kind=Kind.PULL)
     unreadable = records.custody.last(UNREADABLE, about=name)
-    confirmed = records.custody.last(CONFIRMED, about=name)
+    confirmed = records.custody.last(CONFIRMED, RESUMED, about=name)
+    held = records.custody.held(name)
     waiting, damaged = records.custody.damaged(name)
     return Facts(
         last=last.outcome if last else None,
@@ -77,7 +82,13 @@ def facts_of(records: Records, name: str) -> Facts:
         damaged=damaged,
         damages=waiting,
         confirmed=str(confirmed.detail.get("snapshot")) if confirmed else None,
+        held=held_words(held, name) if held is not None else None,
     )
+
+
+def held_words(held: Note, name: str) -> str:
+    """Why a source is held, since when, and what lifts it."""
+    return f"held since {held.time:%Y-%m-%d %H:%M} UTC: {held.detail['why']} (`pbs source resume {name}` lifts it)"
 
 
 def plan_now(records: Records, source: Source, now: datetime, facts: Facts | None = None) -> Plan:

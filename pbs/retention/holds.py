@@ -29,6 +29,7 @@ class Facts:
         damaged: Snapshots that a damaged pack touches.
         damages: How many damaged packs wait for their repair.
         confirmed: The newest snapshot when a person said that what is there now is right.
+        held: Why a person has to look first, since a tripwire tripped or somebody held the source.
     """
 
     last: Outcome | None = None
@@ -36,10 +37,13 @@ class Facts:
     damaged: frozenset[str] = frozenset()
     damages: int = 0
     confirmed: str | None = None
+    held: str | None = None
 
 
 def frozen(facts: Facts) -> str | None:
     """Why nothing may be removed; None where nothing stands against it."""
+    if facts.held:
+        return facts.held
     if facts.damages:
         return f"{facts.damages} damaged pack(s) wait for their repair"
     if facts.last in BAD:

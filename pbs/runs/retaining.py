@@ -49,6 +49,9 @@ async def _apply(work: Work, facts: Facts) -> str | None:
     if not plan.goes:
         return None
     held = plan.stopped()
+    note = work.records.custody.held(work.source.name)
+    if note is not None and note.run == work.run.id:
+        return "no snapshot was removed"  # why, this very run has said
     if held is not None:
         return f"no snapshot was removed: {held} (`pbs retain {work.source.name} --dry-run` shows the plan)"
     gone = await forget(work, plan)
@@ -108,7 +111,9 @@ def _permitted(work: Work, plan: Plan) -> None:
     if plan.frozen:
         raise RetentionHeld(
             f"no snapshot was removed: {plan.frozen}",
-            f"`pbs runs {name}` shows the last runs; a good pull lifts this by itself",
+            f"`pbs source resume {name}`, once you have looked at that machine"
+            if work.records.custody.held(name) is not None
+            else f"`pbs runs {name}` shows the last runs; a good pull lifts this by itself",
         )
     if held and confirmed:
         raise RetentionHeld(

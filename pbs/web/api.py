@@ -22,6 +22,7 @@ from pbs.web import (
     content,
     events,
     health,
+    holding,
     keeping,
     mounts,
     notify,
@@ -235,7 +236,7 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
-    openapi, version, sources, source, snapshots, keeping.plan, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
+    openapi, version, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
     *health.OPERATIONS, *search.OPERATIONS,
 )  # fmt: skip

@@ -17,8 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from pbs.clock import Clock
-from pbs.ledger.access import Access
-from pbs.model import Session
+from pbs.ledger.access import Access, Session
 from pbs.web.declare import Handler, Operation, Role, form
 
 OPERATOR = "operator"  # the name of whoever holds etc/keys/admin.token

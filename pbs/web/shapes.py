@@ -163,6 +163,19 @@ class Source(BaseModel):
     unread_since: datetime | None
     frozen: str | None
     promises_broken: int | None
+    held: str | None
+
+
+class Hold(BaseModel):
+    """Whether no snapshot of a source is removed until a person has looked, since when, why, and by whom or what."""
+
+    source: str
+    held: bool
+    since: datetime | None
+    why: str | None
+    by: str | None
+    run: str | None
+    snapshot: SnapshotId | None
 
 
 class Sources(BaseModel):

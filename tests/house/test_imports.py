@@ -41,7 +41,8 @@ ROOMS: dict[str, set[str]] = {
     "config": GROUND | {"files", "home", "text", "render"},
     "ledger": GROUND | {"clock", "files"},
     "repository": GROUND | {"bounds", "clock", "files", "process", "program", "scratch", "text", "threads"},
-    "admission": GROUND | {"clock", "files", "journal", "ledger", "repository", "runs", "space", "threads"},
+    "admission": GROUND
+    | {"clock", "files", "journal", "ledger", "repository", "runs", "space", "text", "threads"},
     "endpoint": GROUND | {"clock", "files", "home", "process", "render", "text", "threads"},
     "tunnel": GROUND | {"clock", "files", "keyring", "text", "pbs_agent"},
     "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},

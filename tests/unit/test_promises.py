@@ -113,6 +113,7 @@ BROKEN = [
     ("verified", standing(made=NOW - 60 * DAY), {}),
     ("verified", standing(made=NOW - 90 * DAY, read=NOW - 60 * DAY), {}),
     ("quarantine", standing(aside={"keys": 1, "snapshots": 1}), {}),
+    ("tripwires", standing(), {"held": "half of its files are gone"}),
     ("quota", standing(bytes=990), {"source": replace(SOURCE, quota=1000)}),
 ]
 WARNINGS = [

@@ -75,6 +75,7 @@ class Tools:
     cut: str | None = None
     disk: Space = field(default_factory=lambda: Space(1 << 42, 1 << 40))
     packed: int = 0
+    hold: SimpleNamespace | None = None
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
     in_use: bool = False
@@ -105,8 +106,11 @@ class Tools:
     def custody(self) -> Any:
         return self
 
-    def last(self, name: str, *, about: str) -> Any:
-        return self.written.get(name)
+    def last(self, *names: str, about: str) -> Any:
+        return self.written.get(names[0])
+
+    def held(self, name: str) -> Any:
+        return self.hold
 
     def damaged(self, source: str) -> tuple[int, frozenset[str]]:
         return 0, frozenset()

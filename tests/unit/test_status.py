@@ -12,7 +12,7 @@ def source(name: str, outcome: str | None) -> dict[str, Any]:
     last = {"outcome": outcome, "ended": "2026-01-02T03:04:05Z"} if outcome else None
     return {"name": name, "state": "idle", "last_run": last, "last_ok": None, "snapshots": 1, "repository_bytes": 5,
             "unread_since": "2026-01-01T00:00:00Z", "frozen": None,
-            "schedule": "manual", "next": None}  # fmt: skip
+            "schedule": "manual", "next": None, "held": None}  # fmt: skip
 
 
 def facts(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
