@@ -125,9 +125,9 @@ class Controller:
         """The size of a source's repository on disk, looked up when a run of it ended; None before that."""
         return self._sizes.get(name)
 
-    async def health(self) -> Health:
-        """How all promises stand."""
-        return await self._watch.now(self._known())
+    async def health(self, *, fresh: bool = True) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once."""
+        return await self._watch.now(self._known(), fresh=fresh)
 
     def _known(self) -> Known:
         return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))

@@ -63,8 +63,10 @@ class Watch:
         if self._at is None or self._clock.monotonic() - self._at >= rest:
             await self._look(known)
 
-    async def now(self, known: Known) -> Health:
-        """How everything stands, for somebody who asks."""
+    async def now(self, known: Known, *, fresh: bool = True) -> Health:
+        """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once."""
+        if not fresh and self.health is not None:
+            return self.health
         async with self._one:
             old = None if self._at is None else self._clock.monotonic() - self._at
             if (

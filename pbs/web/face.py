@@ -57,8 +57,8 @@ class Face(Protocol):
         """When a source is pulled next by its schedule; None where it has none."""
         ...
 
-    async def health(self) -> Health:
-        """How all promises stand, as of a moment ago."""
+    async def health(self, *, fresh: bool = True) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once."""
         ...
 
     def repository_bytes(self, name: str) -> int | None:

@@ -17,6 +17,8 @@ from pydantic import BeforeValidator
 
 from pbs.ledger import Standing, Step
 from pbs.model import Outcome, Source
+from pbs.promises import Health, State, worst_first
+from pbs.views import promise_view
 from pbs.web.declare import OfAPage, operation
 from pbs.web.face import FACE, Face
 from pbs.web.frame import PAGE, page
@@ -59,11 +61,13 @@ class Wanted(OfAPage):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One source, as the list shows it. `word` is how it stands; `glance` which of the few kinds that is."""
+    """One source, as the list shows it: how its newest pull ended, and how many of its promises are not kept."""
 
     source: Source
     standing: Standing
-    size: int | None
+    size: int | None = None
+    broken: int = 0
+    warned: int = 0
 
     @property
     def word(self) -> str:
@@ -74,7 +78,7 @@ class Line:
     @property
     def glance(self) -> str:
         """In order, in trouble, or not begun."""
-        return "trouble" if self.word in (*TROUBLE, "partial", "cancelled") else self.word
+        return "trouble" if self.broken or self.word in (*TROUBLE, "partial", "cancelled") else self.word
 
     @property
     def ok(self) -> datetime | None:
@@ -82,12 +86,19 @@ class Line:
         return self.standing.last_ok.ended if self.standing.last_ok is not None else None
 
 
-def lines_of(face: Face) -> list[Line]:
-    """Every configured source."""
-    standings = face.ledger.overview.standings(face.sources)
+def lines_of(face: Face, health: Health, *names: str) -> list[Line]:
+    """These sources."""
+    standings = face.ledger.overview.standings(names)
+    counts = Counter((each.source, each.state) for each in health.promises)
     return [
-        Line(source, standings.get(name, Standing()), face.repository_bytes(name))
-        for name, source in face.sources.items()
+        Line(
+            face.sources[name],
+            standings.get(name, Standing()),
+            face.repository_bytes(name),
+            counts[name, State.BROKEN],
+            counts[name, State.WARNING],
+        )
+        for name in names
     ]
 
 
@@ -101,7 +112,7 @@ def chosen(lines: Iterable[Line], wanted: Wanted, coming: Callable[[str], dateti
     ]  # fmt: skip
     found.sort(key=lambda line: line.source.name.lower())
     keys: dict[str, Callable[[Line], Any]] = {
-        "worst": lambda line: (ORDER.get(line.word, len(ORDER)), _time(line.ok)),
+        "worst": lambda line: (-line.broken, ORDER.get(line.word, len(ORDER)), -line.warned, _time(line.ok)),
         "ok": lambda line: _time(line.ok),
         "next": lambda line: _time(coming(line.source.name), far=True),
         "size": lambda line: -(line.size or 0),
@@ -141,7 +152,8 @@ def strip_of(steps: Sequence[Step]) -> Strip:
 async def fleet(request: web.Request, asked: Wanted) -> web.StreamResponse:
     """Every source and where it stands."""
     face = request.app[FACE]
-    everything = lines_of(face)
+    health = await face.health(fresh=False)
+    everything = lines_of(face, health, *face.sources)
     found = chosen(everything, asked, face.next)
     pages = max(1, -(-len(found) // A_PAGE))
     at = min(max(asked.page, 1), pages)
@@ -152,6 +164,7 @@ async def fleet(request: web.Request, asked: Wanted) -> web.StreamResponse:
         request,
         "fleet.html.j2",
         asked=asked,
+        server=[promise_view(each) for each in worst_first(health.of(None)) if each.state is not State.KEPT],
         lines=shown,
         found=len(found),
         all=len(everything),

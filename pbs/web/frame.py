@@ -22,8 +22,14 @@ from pbs.web.guard import who_asks
 PAGE = Media("text/html", "A page.")
 ZONE_COOKIE = "pbs_timezone"
 # Where the first part of a path leads to, and what it is called: the navigation of every page.
-PLACES = (("/", "Sources"), ("/runs", "Runs"))
-AREAS = {"sources": "/", "browse": "/"}
+PLACES = (
+    ("/", "Sources"),
+    ("/runs", "Runs"),
+    ("/promises", "Promises"),
+    ("/quarantine", "Quarantine"),
+    ("/settings", "Settings"),
+)
+AREAS = {"sources": "/", "browse": "/", "audit": "/settings"}
 
 
 class OfAForm(Asked):

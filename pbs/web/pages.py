@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pbs.web import actions, assets, fleet, login, runpage, source
+from pbs.web import actions, assets, fleet, login, operating, runpage, source
 
 OPERATIONS = (
     *fleet.OPERATIONS,
     *source.OPERATIONS,
     *runpage.OPERATIONS,
+    *operating.OPERATIONS,
     *actions.OPERATIONS,
     *assets.OPERATIONS,
     *login.OPERATIONS,

@@ -55,6 +55,7 @@ def plot_of(points: Sequence[Point], what: str, *, bars: bool = False) -> Plot |
     curve = "M" + "L".join(f"{x} {y}" for x, y in places)
     path = "".join(f"M{x} {low}V{y}" for x, y in places) if bars else curve
     area = "" if bars else f"{curve}L{places[-1][0]} {low}L{places[0][0]} {low}Z"
+    form = "%d %b %Y" if span > 86400 * DAYS else "%d %b %H:%M"
     days = [first + (last - first) * part / (DAYS - 1) for part in range(DAYS)]
     return Plot(
         path=path,
@@ -62,7 +63,7 @@ def plot_of(points: Sequence[Point], what: str, *, bars: bool = False) -> Plot |
         lines=tuple(
             (up(value), size(value).replace(".0 ", " ")) for value in range(0, int(most) + 1, int(step))
         ),
-        days=tuple((across(day), f"{day:%d %b %Y}") for day in days),
+        days=tuple((across(day), f"{day:{form}}") for day in days),
         thick=round(min(6.0, max(1.0, (WIDTH - LEFT - RIGHT) / len(points) * 0.7)), 1),
         text=f"{what} from {first:%Y-%m-%d} to {last:%Y-%m-%d}: between {size(min(v for _, v in points))} "
         f"and {size(top)}, {size(points[-1][1])} at the end",

@@ -9,10 +9,11 @@ from aiohttp import web
 from pydantic import Field
 
 from pbs.admission import discard as remove
+from pbs.model import Quarantined
 from pbs.views import quarantined_view
 from pbs.web import shapes
 from pbs.web.declare import DIGITS, Asked, Role, operation
-from pbs.web.face import FACE
+from pbs.web.face import FACE, Face
 
 
 class SetAside(Asked):
@@ -46,10 +47,18 @@ async def quarantined(request: web.Request, asked: OneThing) -> web.StreamRespon
 @operation("POST", "/api/v1/quarantine/{number}/discard", shapes.Quarantined, role=Role.OPERATOR)
 async def discard(request: web.Request, asked: OneThing) -> web.StreamResponse:
     """Remove it, for good; the record stays."""
-    face = request.app[FACE]
-    found = face.ledger.quarantine.one(asked.number)
+    return web.json_response(quarantined_view(await removed(request.app[FACE], asked.number)))
+
+
+async def removed(face: Face, number: int) -> Quarantined:
+    """Remove what this record is about; the record as it is then.
+
+    Raises:
+        NotFound: there is no such record.
+    """
+    found = face.ledger.quarantine.one(number)
     await asyncio.to_thread(remove, face.ledger, face.home.quarantine(found.source), [found])
-    return web.json_response(quarantined_view(face.ledger.quarantine.one(asked.number)))
+    return face.ledger.quarantine.one(number)
 
 
 OPERATIONS = (quarantine, quarantined, discard)

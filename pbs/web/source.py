@@ -8,14 +8,14 @@ from typing import Any
 from aiohttp import web
 
 from pbs.errors import UsageError
-from pbs.ledger import Standing
 from pbs.model import Receipt
+from pbs.promises import State, worst_first
 from pbs.retention import Plan
-from pbs.views import receipt_view, run_view
+from pbs.views import promise_view, receipt_view, run_view
 from pbs.web import keeping
 from pbs.web.declare import OfAPage, Role, operation, taken
 from pbs.web.face import FACE, Face, known
-from pbs.web.fleet import STRIP, Line, strip_of
+from pbs.web.fleet import STRIP, lines_of, strip_of
 from pbs.web.frame import PAGE, page
 from pbs.web.plot import Plot, plot_of
 
@@ -50,12 +50,15 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """One source."""
     face = request.app[FACE]
     name = known(face, asked.name)
-    overview, plan = face.ledger.overview, keeping.current(face, name)
+    health, overview, plan = await face.health(fresh=False), face.ledger.overview, keeping.current(face, name)
     usable = face.ledger.usable(name)
     return page(
         request,
         "source.html.j2",
-        line=_line(face, name),
+        line=lines_of(face, health, name)[0],
+        promises=[
+            promise_view(each) for each in worst_first(health.of(name)) if each.state is not State.KEPT
+        ],
         coming=face.next(name),
         strip=strip_of(overview.strips([name], STRIP).get(name, [])),
         runs=[run_view(each) for each in face.ledger.runs(name, limit=NEWEST_RUNS)],
@@ -64,11 +67,6 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
         snapshots=_snapshots(face, name, usable[: -NEWEST_SNAPSHOTS - 1 : -1], plan),
         plots=plots_of(usable),
     )
-
-
-def _line(face: Face, name: str) -> Line:
-    standing = face.ledger.overview.standings([name]).get(name, Standing())
-    return Line(face.sources[name], standing, face.repository_bytes(name))
 
 
 def _snapshots(face: Face, name: str, receipts: Sequence[Receipt], plan: Plan) -> list[dict[str, Any]]:
