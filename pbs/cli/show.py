@@ -28,7 +28,13 @@ def note(text: str) -> None:
 def table(
     head: Sequence[str], lines: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
 ) -> None:
-    """Columns that fit their widest cell; the last one is never padded."""
+    """Columns that fit their widest cell; the last one is never padded. On a terminal, one with rules and colours."""
+    if sys.stdout.isatty():
+        # Imported only where there is a terminal to draw on.
+        from pbs.cli.terminal import show
+
+        show(head, lines, right=right)
+        return
     for line in columns(head, lines, right=right):
         print(line)
 

@@ -35,6 +35,7 @@ HEAD = (
     "SCHEDULE",
     "NEXT (UTC)",
 )
+RIGHT = frozenset({5, 6, 7})
 Facts = dict[str, Any]
 
 
@@ -64,13 +65,24 @@ def status(
     if as_json:
         document(facts)
     else:
-        head, *rest = _lines(facts, None if everything else _room(sys.stdout.isatty()))
-        print(head) if facts["running"] else note(head)
-        for line in rest:
-            print(line)
+        _print(facts, everything=everything)
         if not facts["sources"]:
             note("no source yet: `pbs source add NAME --host HOST`")
     return 0 if facts["running"] else ServiceDown.exit_code
+
+
+def _print(facts: Facts, *, everything: bool) -> None:
+    live = sys.stdout.isatty()
+    room = None if everything else _room(live)
+    head, *rest = _lines(facts, room)
+    print(head) if facts["running"] else note(head)
+    if live:
+        from pbs.cli.terminal import console, least
+
+        console(least(HEAD, _parts(facts, room)[1])).print(_drawn(facts, room, headed=False))
+        return
+    for line in rest:
+        print(line)
 
 
 def _watch(home: Home, *, everything: bool) -> None:
@@ -85,7 +97,7 @@ def _watch(home: Home, *, everything: bool) -> None:
                 sources, asked = None, clock()
             facts = _facts(home, sources)
             sources = facts["sources"]
-            show(_lines(facts, None if everything else _room(live)) if live else _now_lines(facts))
+            show(_drawn(facts, None if everything else _room(live)) if live else _now_lines(facts))
             pause(LOOK_SECONDS if live else PLAIN_SECONDS)
 
 
@@ -96,18 +108,19 @@ def _time() -> tuple[Callable[[], float], Callable[[float], None]]:
 
 
 class _Screen:
-    """Shows lines in the place of the ones before, or below them."""
+    """Shows something in the place of what was there before, or lines below each other."""
 
     def __init__(self, live: bool) -> None:
         self._live: Any = None
         if live:
             # Imported only where there is a terminal to draw on.
-            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
+            from pbs.cli.terminal import console
 
-    def __enter__(self) -> Callable[[list[str]], None]:
+            self._live = Live(console=console(), auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Callable[[Any], None]:
         if self._live is not None:
             self._live.start()
         return self._show
@@ -116,13 +129,11 @@ class _Screen:
         if self._live is not None:
             self._live.stop()
 
-    def _show(self, lines: list[str]) -> None:
+    def _show(self, what: Any) -> None:
         if self._live is None:
-            print("\n".join(lines), flush=True)
-            return
-        from rich.text import Text
-
-        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+            print("\n".join(what), flush=True)
+        else:
+            self._live.update(what, refresh=True)
 
 
 _screen = _Screen
@@ -183,24 +194,37 @@ def stopped_sources(home: Home) -> list[Facts]:
 
 
 def _lines(facts: Facts, room: int | None) -> list[str]:
-    """One screen: the services, what goes on, and of the sources the broken ones first."""
+    """One screen as plain lines."""
+    before, rows, after = _parts(facts, room)
+    return [*before, *(columns(HEAD, rows, right=RIGHT) if rows else []), *after]
+
+
+def _drawn(facts: Facts, room: int | None, *, headed: bool = True) -> Any:
+    """The same for a terminal."""
+    from pbs.cli.terminal import drawn, screen
+
+    before, rows, after = _parts(facts, room)
+    return screen(before if headed else before[1:], drawn(HEAD, rows, right=RIGHT) if rows else None, after)
+
+
+def _parts(facts: Facts, room: int | None) -> tuple[list[str], list[tuple[object, ...]], list[str]]:
+    """One screen: the services and what goes on; of the sources the broken ones first; what stands against something."""
     lines = [_headline(facts), *(f"  {line}" for line in _going_on(facts))]
     ranked = sorted(facts["sources"], key=lambda each: (_rank(each), each["name"]))
     if room is None or len(ranked) <= room:
         shown = ranked
     else:
         shown = ranked[: max(LEAST_LINES, room - len(lines))]
-    if shown:
-        lines += columns(HEAD, [_row(each) for each in shown], right=frozenset({5, 6, 7}))
+    after = []
     if rest := ranked[len(shown) :]:
         broken = sum(_rank(each) < len(BROKEN) for each in rest)
         word = f", {broken} of them not in order" if broken else ", all in order"
-        lines.append(f"… and {len(rest)} more sources{word}: `pbs status --all`")
+        after.append(f"… and {len(rest)} more sources{word}: `pbs status --all`")
     held = [each for each in shown if each["frozen"]]
-    lines += [f"{each['name']}: no snapshot is removed: {each['frozen']}" for each in held[:MOST_FROZEN]]
+    after += [f"{each['name']}: no snapshot is removed: {each['frozen']}" for each in held[:MOST_FROZEN]]
     if len(held) > MOST_FROZEN:
-        lines.append(f"… nor of {len(held) - MOST_FROZEN} more sources: `pbs retain NAME --dry-run` says why")
-    return lines
+        after.append(f"… nor of {len(held) - MOST_FROZEN} more sources: `pbs retain NAME --dry-run` says why")
+    return lines, [_row(each) for each in shown], after
 
 
 def _now_lines(facts: Facts) -> list[str]:
