@@ -6,13 +6,18 @@ A handful of queries, however many sources there are; it only reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pbs.ledger import Ledger, Standing
 from pbs.model import Outcome, Source
 from pbs.retention import facts_of, frozen
-from pbs.views import source_view
+from pbs.space import space_of, together
+from pbs.views import source_view, space_view
+
+# What grew before that says little of how it grows now.
+LOOK_BACK = timedelta(days=14)
 
 
 def source_views(
@@ -22,12 +27,14 @@ def source_views(
     size: Callable[[str], int | None],
     coming: Callable[[str], datetime | None],
     broken: Callable[[str], int | None],
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """These sources as JSON; `size` of a repository on disk, the next run, how many promises are broken: who calls knows."""
     wanted = list(names)
     known = ledger.overview
     standings, counts = known.standings(wanted), known.counts(wanted)
     unread, damaged, held = known.unread(wanted), known.damaged(wanted), ledger.custody.holds(wanted)
+    growth = known.growth([name for name in wanted if sources[name].quota is not None], now - LOOK_BACK)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())
@@ -40,6 +47,14 @@ def source_views(
             sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
             repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
             frozen=None if well else frozen(facts_of(ledger, name)), held=held.get(name),
+            per_day=growth[name].per_day(now) if name in growth else None,
         )  # fmt: skip
         views.append(view)
     return views
+
+
+def disk_view(ledger: Ledger, sources: Mapping[str, Source], folder: Path, now: datetime) -> dict[str, Any]:
+    """The disk that the repositories lie on, below `folder`."""
+    growth = ledger.overview.growth(sources, now - LOOK_BACK)
+    reserve = next((each.reserve for each in sources.values()), (0, 0))
+    return space_view(space_of(folder), reserve, together(each.per_day(now) for each in growth.values()))

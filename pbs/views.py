@@ -13,6 +13,7 @@ from pbs.errors import PbsError
 from pbs.model import Quarantined, Receipt, Run, Source
 from pbs.promises import Health, Promise, State, worst, worst_first
 from pbs.retention import Note, Plan
+from pbs.space import Reserve, Space, days_to_full, kept_free
 
 
 def run_view(run: Run) -> dict[str, Any]:
@@ -121,8 +122,9 @@ def source_view(
     unread: datetime | None = None,
     frozen: str | None = None,
     held: Note | None = None,
+    per_day: int | None = None,
 ) -> dict[str, Any]:
-    """A source. `held` is why no snapshot of it is removed until a person has looked. `next` is null where no schedule or no
+    """A source. `per_day` is by how much its repository grows in a day, null where that is not known. `held` is why no snapshot of it is removed until a person has looked. `next` is null where no schedule or no
     service runs, `promises_broken` where nobody looked.
     """
     return {
@@ -137,10 +139,27 @@ def source_view(
         "last_ok": stamp(last_ok.ended) if last_ok else None,
         "snapshots": snapshots,
         "repository_bytes": repository_bytes,
+        "quota": source.quota,
+        "growth_per_day": per_day,
+        "days_to_full": days_to_full(source.quota - repository_bytes, per_day)
+        if source.quota is not None and repository_bytes is not None
+        else None,
         "unread_since": stamp(unread),
         "frozen": frozen,
         "promises_broken": broken,
         "held": held.detail["why"] if held is not None else None,
+    }
+
+
+def space_view(space: Space, reserve: Reserve, per_day: int | None) -> dict[str, Any]:
+    """The disk of the repositories, and in how many days only its reserve is left; null where that is not known."""
+    kept = kept_free(reserve, space)
+    return {
+        "total": space.total,
+        "free": space.free,
+        "reserve": kept,
+        "growth_per_day": per_day,
+        "days_to_full": days_to_full(space.free - kept, per_day),
     }
 
 

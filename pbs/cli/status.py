@@ -32,10 +32,11 @@ HEAD = (
     "SNAPSHOTS",
     "SIZE",
     "UNREAD",
+    "FULL IN",
     "SCHEDULE",
     "NEXT (UTC)",
 )
-RIGHT = frozenset({5, 6, 7})
+RIGHT = frozenset({5, 6, 7, 8})
 Facts = dict[str, Any]
 
 
@@ -90,13 +91,14 @@ def _watch(home: Home, *, everything: bool) -> None:
     clock, pause = _time()
     live = sys.stdout.isatty()
     sources: list[Facts] | None = None
+    disk: Facts | None = None
     asked = clock()
     with _screen(live) as show:
         while True:
             if clock() - asked >= SOURCES_SECONDS:
-                sources, asked = None, clock()
-            facts = _facts(home, sources)
-            sources = facts["sources"]
+                sources, disk, asked = None, None, clock()
+            facts = _facts(home, sources, disk)
+            sources, disk = facts["sources"], facts["disk"]
             show(_drawn(facts, None if everything else _room(live)) if live else _now_lines(facts))
             pause(LOOK_SECONDS if live else PLAIN_SECONDS)
 
@@ -144,8 +146,8 @@ def _room(live: bool) -> int:
     return max(LEAST_LINES, shutil.get_terminal_size().lines - 6) if live else MOST_LINES
 
 
-def _facts(home: Home, sources: list[Facts] | None) -> Facts:
-    """Everything that is shown; the sources are asked for unless they are given."""
+def _facts(home: Home, sources: list[Facts] | None, disk: Facts | None = None) -> Facts:
+    """Everything that is shown; the sources and the disk are asked for unless they are given."""
     from pbs.cli.client import Service
     from pbs.endpoint import Supervisor
     from pbs.stopping import draining
@@ -154,10 +156,11 @@ def _facts(home: Home, sources: list[Facts] | None) -> Facts:
         programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
         service = Service(home.controller_socket)
         found = sources if sources is not None else service.get("/api/v1/sources")["sources"]
+        disk = disk if disk is not None else service.get("/api/v1/disk")
         running = service.get("/api/v1/runs?state=running&limit=1000")["runs"]
     except ServiceDown:
         programs, running = [], []
-        found = stopped_sources(home)
+        found, disk = stopped_sources(home), _disk_of(home)
     services = [
         {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
         for each in programs
@@ -168,6 +171,7 @@ def _facts(home: Home, sources: list[Facts] | None) -> Facts:
         "stopping": draining(home),
         "services": services,
         "runs": [_with_progress(home, run) for run in running],
+        "disk": disk,
         "sources": found,
     }
 
@@ -181,6 +185,7 @@ def _with_progress(home: Home, run: Facts) -> Facts:
 
 def stopped_sources(home: Home) -> list[Facts]:
     """The sources as configuration and ledger tell them, without the service."""
+    from pbs.clock import SystemClock
     from pbs.config import load
     from pbs.ledger import open_ledger
     from pbs.standing import source_views
@@ -189,8 +194,24 @@ def stopped_sources(home: Home) -> list[Facts]:
     # Nobody serves: nobody looked how large a repository is, what comes next, or at promises.
     nobody: dict[str, Any] = {}
     return source_views(
-        open_ledger(home.ledger), sources, sorted(sources), nobody.get, nobody.get, nobody.get
+        open_ledger(home.ledger),
+        sources,
+        sorted(sources),
+        nobody.get,
+        nobody.get,
+        nobody.get,
+        SystemClock().now(),
     )
+
+
+def _disk_of(home: Home) -> Facts:
+    """The disk of the repositories, without the service."""
+    from pbs.clock import SystemClock
+    from pbs.config import load
+    from pbs.ledger import open_ledger
+    from pbs.standing import disk_view
+
+    return disk_view(open_ledger(home.ledger), load(home).sources, home.backups, SystemClock().now())
 
 
 def _lines(facts: Facts, room: int | None) -> list[str]:
@@ -209,7 +230,7 @@ def _drawn(facts: Facts, room: int | None, *, headed: bool = True) -> Any:
 
 def _parts(facts: Facts, room: int | None) -> tuple[list[str], list[tuple[object, ...]], list[str]]:
     """One screen: the services and what goes on; of the sources the broken ones first; what stands against something."""
-    lines = [_headline(facts), *(f"  {line}" for line in _going_on(facts))]
+    lines = [_headline(facts), _disk_line(facts["disk"]), *(f"  {line}" for line in _going_on(facts))]
     ranked = sorted(facts["sources"], key=lambda each: (_rank(each), each["name"]))
     if room is None or len(ranked) <= room:
         shown = ranked
@@ -255,6 +276,20 @@ def _headline(facts: Facts) -> str:
     return f"{facts['home']}: {len(services) - resting} programs run" + (f"; {', '.join(bad)}" if bad else "")
 
 
+def _disk_line(disk: Facts) -> str:
+    """How much room there is, and for how long that will do."""
+    room = f"disk of the repositories: {amount(disk['free'])} of {amount(disk['total'])} free"
+    kept = f", {amount(disk['reserve'])} of it kept free" if disk["reserve"] else ""
+    return f"{room}{kept}; {_full_in(disk, 'how long that will do is not known yet', 'full in about')}"
+
+
+def _full_in(each: Facts, unknown: str, word: str = "") -> str:
+    """When there is no room left, as far as it can be told."""
+    if each["days_to_full"] is not None:
+        return f"{word} {each['days_to_full']} d".strip()
+    return unknown if each["growth_per_day"] is None else "not soon"
+
+
 def _going_on(facts: Facts) -> Iterator[str]:
     """Each run that goes on: what it does, and how far it is."""
     from pbs.telling import progress_text, stage_text
@@ -285,7 +320,12 @@ def _unread(each: Facts) -> str:
     return lasted(max(0.0, (SystemClock().now() - datetime.fromisoformat(since)).total_seconds()))
 
 
+def _quota(each: Facts) -> str:
+    """When its quota is used up."""
+    return _full_in(each, "?") if each["quota"] is not None else "–"
+
+
 def _row(each: Facts) -> tuple[object, ...]:
     last = each["last_run"] or {}
     return (each["name"], each["state"], last.get("outcome") or "–", when(last.get("ended")), when(each["last_ok"]),
-            each["snapshots"], amount(each["repository_bytes"]), _unread(each), each["schedule"], when(each["next"]))  # fmt: skip
+            each["snapshots"], amount(each["repository_bytes"]), _unread(each), _quota(each), each["schedule"], when(each["next"]))  # fmt: skip

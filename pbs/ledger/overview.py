@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, func, null, select
 
 from pbs.ledger import rows
 from pbs.ledger.custody import USABLE
-from pbs.ledger.schema import damage, reading, receipt, repository, source
+from pbs.ledger.schema import damage, entry, reading, receipt, repository, source
 from pbs.ledger.schema import run as runs
 from pbs.model import DamageState, Kind, Outcome, Run, RunState
+from pbs.space import Growth
 
 # Packs lie in so many folders, each read again as a whole.
 PACK_FOLDERS = 256
+PRUNED = "pruned"
 # What a run printed can be long, and no overview shows it.
 COLUMNS = [
     null().label("output") if each.name == "output" else each for each in runs.c if each.name != "lease"
@@ -121,6 +124,36 @@ class Overview:
                     .where(source.c.name.in_(part), damage.c.state.in_(waiting))
                 )
                 found |= set(db.execute(query).scalars())
+        return found
+
+    def growth(self, names: Iterable[str], since: datetime) -> dict[str, Growth]:
+        """What each of these sources brought by its pulls since then, but for the first of them, less what pruning freed."""
+        brought = (
+            select(
+                runs.c.source,
+                func.min(runs.c.seq).label("first"),
+                func.count().label("number"),
+                func.sum(runs.c.tunnel_bytes).label("bytes"),
+            )
+            .where(runs.c.kind == Kind.PULL, runs.c.tunnel_bytes.is_not(None), runs.c.ended >= since)
+            .group_by(runs.c.source)
+        )
+        found: dict[str, Growth] = {}
+        with self._engine.connect() as db:
+            for part in rows.parts(names):
+                those = brought.where(runs.c.source.in_(part)).subquery()
+                query = select(those, runs.c.ended, runs.c.tunnel_bytes).join(
+                    runs, runs.c.seq == those.c.first
+                )
+                for row in db.execute(query):
+                    found[row.source] = Growth(row.ended, row.number - 1, row.bytes - row.tunnel_bytes)
+                pruned = select(entry.c.source, entry.c.time, entry.c.detail).where(
+                    entry.c.source.in_(part), entry.c.name == PRUNED
+                )
+                for name, time, detail in db.execute(pruned):
+                    if name in found and time >= found[name].since:
+                        freed = int(json.loads(detail).get("freed") or 0)
+                        found[name] = replace(found[name], bytes=found[name].bytes - freed)
         return found
 
     def strips(self, names: Iterable[str], length: int) -> dict[str, list[Step]]:

@@ -134,8 +134,16 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
 def source_views(face: Face, broken: Mapping[str, int], *names: str) -> list[dict[str, Any]]:
     """These configured sources and where they stand, in a handful of queries however many they are."""
     return standing.source_views(
-        face.ledger, face.sources, names, face.repository_bytes, face.next, broken.get
+        face.ledger, face.sources, names, face.repository_bytes, face.next, broken.get, face.time.now()
     )
+
+
+@operation("GET", "/api/v1/disk", shapes.Disk)
+async def disk(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
+    """The disk that the repositories lie on, and when it will be full."""
+    face = request.app[FACE]
+    view = standing.disk_view(face.ledger, face.sources, face.home.backups, face.time.now())
+    return web.json_response(view)
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)
@@ -236,7 +244,7 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
-    openapi, version, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
+    openapi, version, disk, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
     *health.OPERATIONS, *search.OPERATIONS,
 )  # fmt: skip

@@ -160,10 +160,23 @@ class Source(BaseModel):
     last_ok: datetime | None
     snapshots: int
     repository_bytes: Bytes | None
+    quota: Bytes | None
+    growth_per_day: int | None
+    days_to_full: int | None
     unread_since: datetime | None
     frozen: str | None
     promises_broken: int | None
     held: str | None
+
+
+class Disk(BaseModel):
+    """The disk that the repositories lie on; `reserve` is what stays free there, `days_to_full` when only that is left."""
+
+    total: Bytes
+    free: Bytes
+    reserve: Bytes
+    growth_per_day: int | None
+    days_to_full: int | None
 
 
 class Hold(BaseModel):

@@ -22,6 +22,7 @@ from pbs.model import (
     RunState,
     Source,
 )
+from pbs.space import Growth
 from pbs.web.fleet import STRIP, Line, Wanted, chosen, strip_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -107,13 +108,15 @@ def ledger(tmp_path: Path) -> Ledger:
     return found
 
 
-def play(ledger: Ledger, name: str, kind: Kind, outcome: Outcome, minutes: int) -> str:
+def play(
+    ledger: Ledger, name: str, kind: Kind, outcome: Outcome, minutes: int, sent: int | None = None
+) -> str:
     """A run of so many minutes after the start."""
     now = NOW + timedelta(minutes=minutes)
     run = ledger.queue.request(name, kind, Cause.DUE, now)
     claimed = ledger.queue.claim(run, "lease", now, 9)
     assert claimed
-    ledger.queue.end(claimed, "lease", Ending(outcome, "x"), now)
+    ledger.queue.end(claimed, "lease", Ending(outcome, "x", tunnel_bytes=sent), now)
     return run.id
 
 
@@ -148,3 +151,19 @@ def test_strips_and_counts(ledger: Ledger) -> None:
     for number, state in enumerate((ReceiptState.ADMITTED, ReceiptState.FORGOTTEN, ReceiptState.LEGACY)):
         ledger.add_receipt(Receipt(f"{number:064x}", "a", "r", NOW, NOW, None, state, Outcome.OK))
     assert {"a": 2} == ledger.overview.counts("abc")
+
+
+def test_what_each_of_many_grew_by_is_told_at_once(ledger: Ledger) -> None:
+    """What pulls brought after the first one of the time that is looked at, less what pruning freed since."""
+    hour = 60
+    for number, sent in enumerate((1000, 50, 60, 70)):
+        play(ledger, "a", Kind.PULL, Outcome.OK, number * 24 * hour, sent)
+    play(ledger, "a", Kind.CHECK, Outcome.OK, 5 * hour, 7)
+    play(ledger, "b", Kind.PULL, Outcome.FAILED, 3 * hour, 500)
+    ledger.note(NOW + timedelta(days=2), "pruned", {"freed": 30}, about="a")
+    ledger.note(NOW - timedelta(days=2), "pruned", {"freed": 9000}, about="a")
+    everything = ledger.overview.growth("abc", NOW)
+    assert {"a": Growth(NOW, 3, 150), "b": Growth(NOW + timedelta(hours=3), 0, 0)} == everything
+    later = ledger.overview.growth("abc", NOW + timedelta(hours=4))
+    assert {"a": Growth(NOW + timedelta(days=1), 2, 100)} == later
+    assert 50 == everything["a"].per_day(NOW + timedelta(days=3))

@@ -6,18 +6,20 @@ from typing import Any
 
 from pbs.cli.status import BROKEN, HEAD, _lines, _now_lines, _row
 
+DISK = {"total": 10**12, "free": 10**11, "reserve": 10**10, "growth_per_day": 10**9, "days_to_full": 90}
+
 
 def source(name: str, outcome: str | None) -> dict[str, Any]:
     """A source whose last run ended so."""
     last = {"outcome": outcome, "ended": "2026-01-02T03:04:05Z"} if outcome else None
     return {"name": name, "state": "idle", "last_run": last, "last_ok": None, "snapshots": 1, "repository_bytes": 5,
             "unread_since": "2026-01-01T00:00:00Z", "frozen": None,
-            "schedule": "manual", "next": None, "held": None}  # fmt: skip
+            "schedule": "manual", "next": None, "held": None, "quota": None, "growth_per_day": None, "days_to_full": None}  # fmt: skip
 
 
 def facts(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A service that runs."""
-    return {"home": "/srv/pbs", "running": True, "stopping": False, "services": [], "runs": [], "sources": list(sources),
+    return {"home": "/srv/pbs", "running": True, "stopping": False, "services": [], "runs": [], "sources": list(sources), "disk": DISK,
             **more}  # fmt: skip
 
 
@@ -26,12 +28,12 @@ def test_a_thousand_sources_fit_a_screen() -> None:
     many = [source(f"s{number:04}", "ok") for number in range(1000)]
     many[500], many[900] = source("late", "partial"), source("worse", "refused")
     lines = _lines(facts(*many), 24)
-    assert len(lines) <= 24 + 2
-    names = [line.split()[0] for line in lines[2:]]
+    assert len(lines) <= 24 + 3
+    names = [line.split()[0] for line in lines[3:]]
     assert ["worse", "late", "s0000"] == names[:3]
     assert lines[-1].startswith("… and ")
     assert "all in order" in lines[-1]
-    assert 1000 + 2 == len(_lines(facts(*many), None))
+    assert 1000 + 3 == len(_lines(facts(*many), None))
 
 
 def test_it_says_where_nothing_is_removed_and_how_long_nobody_read() -> None:
@@ -65,9 +67,9 @@ def test_what_goes_on_is_shown_with_its_progress() -> None:
     lines = _lines(facts(runs=[run, other]), 24)
     assert (
         "  r1: backing up · ~45 % · 12 files, 30.0 MB at 4.0 MB/s · sent 1.0 KB · ~1 min 30 s left · /a b"
-        == lines[1]
+        == lines[2]
     )
-    assert "  r2: begins · cancelled by anna" == lines[2]
+    assert "  r2: begins · cancelled by anna" == lines[3]
     plain = _now_lines(facts(source("x", BROKEN[0]), runs=[run]))
     assert "running; 1 runs go on, 1 of 1 sources not in order" in plain[0]
 
@@ -76,4 +78,21 @@ def test_a_service_that_stops_says_so() -> None:
     """Between the wish to stop and the end, nobody is left to wonder why nothing begins."""
     assert "being stopped" in _lines(facts(stopping=True), 24)[0]
     assert "not running" in _lines(facts(running=False), 24)[0]
-    assert HEAD[0] in _lines(facts(source("x", None)), 24)[1]
+    assert HEAD[0] in _lines(facts(source("x", None)), 24)[2]
+
+
+def test_when_there_is_no_room_left_is_told_as_far_as_it_is_known() -> None:
+    """The disk on a line of its own, a quota beside its source; what is not known is said to be so."""
+    line = "disk of the repositories: 100.0 GB of 1.0 TB free, 10.0 GB of it kept free; full in about 90 d"
+    assert line == _lines(facts(), None)[1]
+    unknown = {**DISK, "growth_per_day": None, "days_to_full": None}
+    assert _lines(facts(disk=unknown), None)[1].endswith("; how long that will do is not known yet")
+    assert _lines(facts(disk={**unknown, "growth_per_day": -5, "reserve": 0}), None)[1].endswith(
+        "free; not soon"
+    )
+    quotas = [{"quota": 9, "growth_per_day": 1, "days_to_full": 12}, {"quota": 9}, {}]
+    lines = _lines(
+        facts(*({**source(f"s{number}", "ok"), **each} for number, each in enumerate(quotas))), None
+    )
+    told = [line[lines[2].index("UNREAD") : lines[2].index("SCHEDULE")].split() for line in lines[3:]]
+    assert [["12", "d"], ["?"], ["–"]] == [words[-2:] if "d" == words[-1] else words[-1:] for words in told]

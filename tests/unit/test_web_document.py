@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pbs import __version__, views
 from pbs.errors import NotFound, PbsError, UsageError
 from pbs.model import Address, Cause, Kind, Outcome, Quarantined, Receipt, ReceiptState, Run, RunState, Source
+from pbs.space import Space
 from pbs.web import api, notify, pages, shapes
 from pbs.web.app import make_app
 from pbs.web.declare import Role, asked, document
@@ -64,6 +65,8 @@ def test_the_document_is_whole() -> None:
         (views.receipt_view(RECEIPT), shapes.Snapshot),
         (views.quarantined_view(Quarantined("web", RUN.id, NOW, "keys", "keys/a", 5, "foreign")), shapes.Quarantined),
         (views.source_view(SOURCE, last=RUN, last_ok=None, snapshots=0, repository_bytes=None), shapes.Source),
+        (views.space_view(Space(100, 50), (10, 0), 4), shapes.Disk),
+        (views.hold_view("web", None), shapes.Hold),
         (views.error_view(NotFound("no", "do")), shapes.Error),
         (views.error_view(PbsError("no", "do")), shapes.Error),
     ],
