@@ -87,11 +87,12 @@ async def differences(
     older: str,
     newer: str,
     *,
+    metadata: bool = False,
     limit: int = 1000,
     after: int = 0,
     seconds: float = SECONDS,
 ) -> Differences:
-    """What is different in the snapshot `newer` from what was in `older`.
+    """What is different in the snapshot `newer` from what was in `older`; `metadata`: also owners, modes and times.
 
     Raises:
         NotFound: no such source or snapshot.
@@ -102,7 +103,7 @@ async def differences(
         first, second = ledger.find_receipt(source, older), found.receipt
         with viewed(home, found, {first.id, second.id}) as handle:
             try:
-                await changes(handle, first.id, second.id, basket.fill, seconds=seconds)
+                await changes(handle, first.id, second.id, basket.fill, metadata=metadata, seconds=seconds)
             except ToolTimeout:
                 basket.sums = None
     whole = basket.sums is not None

@@ -140,16 +140,28 @@ def diff(
         str, typer.Argument(metavar="B", help="The newer one, or `latest`.", show_default=False)
     ],
     limit: Annotated[int, typer.Option(min=1, help="How many changes are listed at most.")] = 1_000_000,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="Also where only owner, mode or time changed: U.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what is different between two snapshots: + new, - gone, M changed, T another kind of thing, U metadata alone."""
+    """Tell what is different between two snapshots: + new, - gone, M changed, T another kind of thing."""
     from pbs.browse import differences, differences_view
     from pbs.ledger import open_ledger
 
     ledger = open_ledger(context.obj.ledger)
     found = differences_view(
         asyncio.run(
-            differences(context.obj, ledger, name, older, newer, limit=limit, seconds=PATIENCE_SECONDS)
+            differences(
+                context.obj,
+                ledger,
+                name,
+                older,
+                newer,
+                metadata=metadata,
+                limit=limit,
+                seconds=PATIENCE_SECONDS,
+            )
         )
     )
     if as_json:

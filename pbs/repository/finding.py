@@ -1,4 +1,4 @@
-"""Names looked for in many snapshots, and two snapshots compared: what restic finds, as values. It writes nothing.
+"""Names looked for in many snapshots, two snapshots compared, the beginning of a file: what restic finds, as values. It writes nothing.
 
 restic tells paths as text, in which bytes that are no UTF-8 are lost: what it names so is shown, and never worked with.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pbs.repository import messages
 from pbs.repository.messages import REPLACED, Entry
-from pbs.repository.pieces import Pieces, hits, read_while, records
-from pbs.repository.restic import Handle, present
+from pbs.repository.pieces import Pieces, hits, piped, read_while, records
+from pbs.repository.restic import ANSWER_SECONDS, Handle, present
 
 T = TypeVar("T")
 MOST_TOLD = 1 << 30
@@ -88,6 +88,7 @@ async def changes(
     newer: str,
     take: Callable[[Iterator[Change | dict[str, Any]]], T],
     *,
+    metadata: bool,
     seconds: float,
 ) -> T:
     """What `take`, in a thread, makes of each change between two snapshots; last comes restic's own sum as a dict.
@@ -97,12 +98,13 @@ async def changes(
         NotFound: the repository holds no such snapshot.
         ResticError: it cannot be read.
     """
+    options = ["--metadata"] if metadata else []
 
     def given(pieces: Pieces) -> T:
         return take(each for values in records(pieces) if (each := _change(values)) is not None)
 
     return await read_while(
-        handle.program(), "diff", "--json", "--metadata", present(handle, older), present(handle, newer),
+        handle.program(), "diff", "--json", *options, present(handle, older), present(handle, newer),
         take=given, seconds=seconds, most=MOST_TOLD,
     )  # fmt: skip
 
@@ -117,3 +119,23 @@ def _change(values: dict[str, Any]) -> Change | dict[str, Any] | None:
     kind = "dir" if path.endswith("/") else "file"
     told = _told({"type": kind}, path.rstrip("/") or "/")
     return Change(*told, letters) if told is not None else None
+
+
+async def head(handle: Handle, snapshot_id: str, path: bytes, most: int) -> bytes:
+    """The first bytes of a file, `most` of them where it has so many; restic is not asked for the rest.
+
+    Raises:
+        NotFound: there is no such snapshot.
+        ResticError: it cannot be read.
+    """
+
+    def first(file: BinaryIO) -> tuple[bytes, bool]:
+        parts, left = [], most
+        while left > 0 and (data := file.read(left)):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts), left > 0
+
+    return await piped(
+        handle.program(), "dump", present(handle, snapshot_id), path, take=first, seconds=ANSWER_SECONDS
+    )

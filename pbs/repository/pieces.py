@@ -156,10 +156,27 @@ def broken() -> ResticError:
 async def read_while(
     program: Program, *arguments: str | bytes, take: Callable[[Pieces], T], seconds: float, most: int
 ) -> T:
-    """What `take` makes of restic's output, in a thread; restic is ended as soon as nobody reads on.
+    """What `take` makes of restic's JSON, in a thread; restic is ended as soon as nobody reads on.
 
     Raises:
         TooMuch: it printed more than `most` bytes.
+        ResticError: it failed before everything was read.
+        ToolTimeout: the seconds have passed.
+    """
+
+    def taken(file: BinaryIO) -> tuple[T, bool]:
+        pieces = Pieces(file, most)
+        return take(pieces), pieces.ended
+
+    return await piped(program, *arguments, take=taken, seconds=seconds)
+
+
+async def piped(
+    program: Program, *arguments: str | bytes, take: Callable[[BinaryIO], tuple[T, bool]], seconds: float
+) -> T:
+    """What `take` makes of restic's output, in a thread; it says as well whether it has read it to its end.
+
+    Raises:
         ResticError: it failed before everything was read.
         ToolTimeout: the seconds have passed.
     """
@@ -167,7 +184,7 @@ async def read_while(
     producer = asyncio.create_task(program.run(*arguments, stdout=writing, timeout=seconds), name="restic")
     # Whatever becomes of it, even before it began: the reader sees an end.
     producer.add_done_callback(lambda _: os.close(writing))
-    reader = asyncio.ensure_future(asyncio.to_thread(_taken, reading, take, most))
+    reader = asyncio.ensure_future(asyncio.to_thread(_with_file, reading, take))
     try:
         taken, ended = await asyncio.shield(reader)
         if ended:
@@ -186,7 +203,6 @@ async def read_while(
                 task.exception()  # looked at, so that nobody complains that it was not
 
 
-def _taken(reading: int, take: Callable[[Pieces], T], most: int) -> tuple[T, bool]:
+def _with_file(reading: int, take: Callable[[BinaryIO], T]) -> T:
     with os.fdopen(reading, "rb", buffering=0) as file:
-        pieces = Pieces(file, most)
-        return take(pieces), pieces.ended
+        return take(file)

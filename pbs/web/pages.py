@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbs.web import actions, assets, fleet, login, operating, runpage, source
+from pbs.web import actions, assets, browse, fleet, login, operating, runpage, source
 
 OPERATIONS = (
     *fleet.OPERATIONS,
@@ -10,6 +10,7 @@ OPERATIONS = (
     *runpage.OPERATIONS,
     *operating.OPERATIONS,
     *actions.OPERATIONS,
+    *browse.OPERATIONS,
     *assets.OPERATIONS,
     *login.OPERATIONS,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
 from pbs import browse
+from pbs.browse.history import SECONDS
 from pbs.browse.searching import LONGEST_TEXT
 from pbs.web import shapes
 from pbs.web.content import BASE64, PATH, SNAPSHOT, raw_path
@@ -69,6 +70,9 @@ class Two(OfSource):
 
     older: Annotated[str, Field(description="The older snapshot, like any other.", pattern=SNAPSHOT)]
     newer: Annotated[str, Field(description="The newer one.", pattern=SNAPSHOT)] = "latest"
+    metadata: Annotated[
+        Literal["no", "yes"], Field(description="Also names of which only owner, mode or time changed.")
+    ] = "no"
     limit: Annotated[int, Field(description="How many changes at most.", ge=1, le=MOST_CHANGES), DIGITS] = (
         1000
     )
@@ -144,16 +148,18 @@ class Differences(BaseModel):
 @operation("GET", "/api/v1/sources/{name}/find", Matches, role=Role.OPERATOR)
 async def find(request: web.Request, asked: Search) -> web.StreamResponse:
     """Look for a name in the snapshots of a source, from the newest back."""
-    return web.json_response(browse.found_view(await searched(request, asked)))
+    return web.json_response(
+        browse.found_view(await searched(request, asked.name, asked.text, asked.before, asked.limit))
+    )
 
 
-async def searched(request: web.Request, asked: Search) -> browse.Found:
+async def searched(
+    request: web.Request, name: str, text: str, before: str | None, limit: int = 200
+) -> browse.Found:
     """What a search finds."""
     face = request.app[FACE]
     async with a_place(request):
-        return await browse.search(
-            face.home, face.ledger, face.time, asked.name, asked.text, before=asked.before, limit=asked.limit
-        )
+        return await browse.search(face.home, face.ledger, face.time, name, text, before=before, limit=limit)
 
 
 @operation("GET", "/api/v1/sources/{name}/versions", Versions, role=Role.OPERATOR)
@@ -162,12 +168,12 @@ async def versions(request: web.Request, asked: Through) -> web.StreamResponse:
     return web.json_response(browse.versions_view(await versions_of(request, asked)))
 
 
-async def versions_of(request: web.Request, asked: Through) -> browse.Versions:
-    """The versions of a path."""
+async def versions_of(request: web.Request, asked: Through, seconds: float = SECONDS) -> browse.Versions:
+    """The versions of a path, as far back as there is time."""
     face = request.app[FACE]
     async with a_place(request):
         return await browse.versions(
-            face.home, face.ledger, face.time, asked.name, asked.raw, before=asked.before
+            face.home, face.ledger, face.time, asked.name, asked.raw, before=asked.before, seconds=seconds
         )
 
 
@@ -182,8 +188,9 @@ async def compared(request: web.Request, asked: Two) -> browse.Differences:
     face = request.app[FACE]
     async with a_place(request):
         return await browse.differences(
-            face.home, face.ledger, asked.name, asked.older, asked.newer, limit=asked.limit, after=asked.after
-        )
+            face.home, face.ledger, asked.name, asked.older, asked.newer,
+            metadata=asked.metadata == "yes", limit=asked.limit, after=asked.after,
+        )  # fmt: skip
 
 
 OPERATIONS = (find, versions, differences)

@@ -6,18 +6,44 @@ import base64
 import json
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 from shared import add, fresh, here, http, refused_here
-from stage import Pbs, SourceHost, processes, short_folder
+from stage import Pbs, SourceHost, eventually, processes, short_folder
 
 pytestmark = pytest.mark.slow
 HOSTILE = b"<script>alert(1)</script>\n\"'\xff.txt".replace(b"/", b"|")
+
+
+def picture() -> bytes:
+    """A PNG of one pixel."""
+    parts = b"\x89PNG\r\n\x1a\n"
+    for kind, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0\xff\0\0")),
+        (b"IEND", b""),
+    ):
+        parts += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return parts
+
+
+LOOKS = {
+    "page.html": b"<script>alert(1)</script>",
+    "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "noise": bytes(range(256)) * 10,
+    "long.words": b"words\n" * 20_000,
+    "old.words": "caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"),
+    "real.words": picture(),
+    "fake.png": b"<script>alert(1)</script>",
+}
 
 
 @dataclass
@@ -47,6 +73,8 @@ def past(home: Pbs) -> Iterator[Past]:
             b"/odd/" + HOSTILE: [b"one", b"two", b"two"],
             b"/odd/deeper [1]*/\\x?": [b"x", b"x", b"y"],
         }
+        for word, data in LOOKS.items():
+            write(host.data, f"/look/{word}".encode(), data)
         snapshots = []
         for number in range(3):
             for path, versions in contents.items():
@@ -246,3 +274,160 @@ def test_a_folder_is_sorted_and_kept(home: Pbs, past: Past) -> None:
     assert any((home.home / "var/cache/folders" / past.name).iterdir())
     shutil.rmtree(home.home / "var/cache")
     assert 4 == ask(home, past.name, f"snapshots/{snapshot}/tree", path="/docs")["count"]
+
+
+class Links(HTMLParser):
+    """The links and pictures of a page, and its text."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.links: dict[str, str] = {}
+        self.all: list[str] = []
+        self.pictures: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self._into: str | None = None
+        self.feed(body.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        if tag == "a":
+            self._into = values["href"] or ""
+            self.all.append(self._into)
+        if tag == "img":
+            self.pictures.append(values["src"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._into = None if tag == "a" else self._into
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._into is not None:
+            # The first one counts: a name may be linked twice.
+            self.links.setdefault(data.strip(), self._into)
+
+
+def seen(home: Pbs, path: str, status: int = 200) -> Links:
+    """A page as a browser gets it."""
+    found, headers, body = http(home, "GET", path, Accept="text/html")
+    assert status == found, (path, body[-2000:])
+    assert headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in headers["content-security-policy"]
+    page = Links(body)
+    assert "script" not in page.tags
+    return page
+
+
+def test_a_person_clicks_through_to_an_older_file(home: Pbs, past: Past) -> None:
+    """From the list of snapshots over folders to a file and an older version of it, by links alone; the bytes are those of then."""
+    page = seen(home, f"/browse/{past.name}")
+    assert 3 == sum(f"/in/{each}" in "".join(page.all) for each in past.snapshots)
+    page = seen(home, f"/browse/{past.name}/in/latest")
+    page = seen(home, page.links["docs/"])
+    assert "report.txt" in page.links
+    assert "gone.txt" not in page.links
+    page = seen(home, page.links["report.txt"])
+    outs = [link for link in page.all if "/file?" in link]
+    expected = [
+        b"final!draft!",
+        b"final!draft!",
+        b"second draft",
+        b"first draft",
+    ]  # the file itself, then its versions
+    assert expected == [http(home, "GET", link)[2] for link in outs]
+    older = next(link for text, link in page.links.items() if text.startswith("Older"))
+    assert b"second draft" == http(home, "GET", next(x for x in seen(home, older).all if "/file?" in x))[2]
+    assert "Older" in seen(home, f"/browse/{past.name}/in/{past.snapshots[1]}?path=/docs").text
+    gone = seen(home, f"/browse/{past.name}/versions?path=/docs/gone.txt")
+    assert "does not hold it any more" in gone.text
+
+
+def test_a_person_searches_and_compares(home: Pbs, past: Past) -> None:
+    """A search leads to what it found; a comparison to both sides; what makes no sense is said on the page."""
+    page = seen(home, f"/browse/{past.name}/find?text=gone")
+    assert "gone since" in page.text
+    found = seen(home, page.links["/docs/gone.txt"])
+    assert b"gone" == http(home, "GET", next(x for x in found.all if "/file?" in x))[2]
+    assert "Nothing of that name" in seen(home, f"/browse/{past.name}/find?text=nowhere").text
+    assert "cannot be searched" in seen(home, f"/browse/{past.name}/find?text=*", 400).text
+    seen(home, f"/browse/{past.name}/find")
+    page = seen(home, f"/browse/{past.name}/compare?older={past.snapshots[0]}&newer={past.snapshots[2]}")
+    assert "1 added" in page.text
+    assert past.snapshots[0] in page.links["/docs/gone.txt"]
+    assert past.snapshots[2] in page.links["/docs/late.txt"]
+    seen(home, f"/browse/{past.name}/compare")
+
+
+def test_hostile_names_are_text_on_every_page(home: Pbs, past: Past) -> None:
+    """A name with markup, quotes, a line end and a byte that is no text leads to its own file and is never markup."""
+    page = seen(home, f"/browse/{past.name}/in/latest?path=/odd")
+    name = next(text for text in page.links if "alert" in text)
+    page = seen(home, page.links[name])
+    assert b"two" == http(home, "GET", next(x for x in page.all if "/file?" in x))[2]
+    page = seen(home, f"/browse/{past.name}/find?text=alert")
+    # Its bytes are not known from a search: it leads to its folder.
+    assert (
+        "deeper [1]*" in seen(home, next(link for text, link in page.links.items() if "alert" in text)).text
+    )
+    for path in (
+        "find?text=%3Cscript%3E",
+        "in/latest?path=/%3Cscript%3E",
+        "versions?path=/%3Cscript%3Ealert(1)",
+    ):
+        seen(home, f"/browse/{past.name}/{path}", 404 if path.startswith("in/") else 200)
+    page = seen(home, f"/browse/{past.name}/in/latest?path=/odd/deeper%20%5B1%5D*/%5Cx%3F")
+    assert b"y" == http(home, "GET", next(x for x in page.all if "/file?" in x))[2]
+
+
+def test_what_is_shown_of_a_file_cannot_run(home: Pbs, past: Past) -> None:
+    """Text is a part of the page; a picture is one by its first bytes alone, and is sent as nothing else; markup is text."""
+    shown = {each: seen(home, f"/browse/{past.name}/in/latest/show?path=/look/{each}") for each in LOOKS}
+    assert "<script>alert(1)</script>" in shown["page.html"].text
+    assert "<svg" in shown["drawing.svg"].text
+    assert "neither text nor a picture" in shown["noise"].text
+    assert "It goes on" in shown["long.words"].text
+    assert "caf\N{LATIN SMALL LETTER E WITH ACUTE}" in shown["old.words"].text
+    for name, page in shown.items():
+        assert (1 if name == "real.words" else 0) == len(page.pictures), name
+    status, headers, body = http(home, "GET", shown["real.words"].pictures[0])
+    assert (200, LOOKS["real.words"], "image/png") == (status, body, headers["content-type"])
+    assert "nosniff" == headers["x-content-type-options"]
+    assert "sandbox" in headers["content-security-policy"]
+    for name in ("page.html", "drawing.svg", "noise", "fake.png"):
+        assert 404 == http(home, "GET", f"/browse/{past.name}/in/latest/picture?path=/look/{name}")[0], name
+    assert 404 == http(home, "GET", f"/browse/{past.name}/in/latest/show?path=/look")[0]
+
+
+def test_pages_of_contents_are_for_operators(home: Pbs, past: Past) -> None:
+    """A viewer sees when snapshots came, and nothing of what is in them; what an operator looked at is written down."""
+    secret = json.loads(here(home, "token", "add", fresh("eyes"), "--json")[1])["token"]
+    asks = {"tcp": True, "Authorization": f"Bearer {secret}", "Accept": "text/html"}
+    status, _, body = http(home, "GET", f"/browse/{past.name}", **asks)  # type: ignore[arg-type]
+    assert 200 == status
+    assert b"/in/" not in body
+    for path in ("in/latest", "in/latest/show?path=/docs/same.txt", "in/latest/picture?path=/x", "find?text=x",
+                 "versions?path=/x", "compare"):  # fmt: skip
+        assert 403 == http(home, "GET", f"/browse/{past.name}/{path}", **asks)[0], path  # type: ignore[arg-type]
+    seen(home, f"/browse/{past.name}/in/latest/show?path=/docs/same.txt")
+
+    def written() -> bool:
+        entry = json.loads(http(home, "GET", "/api/v1/audit?limit=1")[2])["entries"][0]
+        return ("/docs/same.txt", 200) == (entry["asked"].get("path"), entry["status"])
+
+    eventually(written, what="the entry")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/in/latest", "/in/latest/show", "/versions", "/find?text=x", "/compare?older=latest"]
+)
+def test_what_is_not_there_is_said_on_a_page(home: Pbs, past: Past, path: str) -> None:
+    """A source, snapshot or path that is not there, and an address that makes no sense, is a page that says so."""
+    seen(home, f"/browse/nobody{path.rstrip('/')}", 404)
+    if "/in/" in path:
+        for query in ("path=/nothing", "path=/docs/report.txt/x", "path=/../../etc/passwd"):
+            seen(home, f"/browse/{past.name}{path}?{query}", 404)
+        for query in ("path=x", "path=%00", "path_b64=x", "path=/&path=/", "after=x", "sort=%3Cscript%3E"):
+            if "=" in query and ("show" not in path or "path" in query):
+                seen(home, f"/browse/{past.name}{path}?{query}", 400)
+        seen(home, f"/browse/{past.name}{path.replace('latest', '0' * 64)}", 404)
