@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
-from pbs import keyring, legacy, repository, tunnel
+from pbs import keyring, legacy, repository, restore, tunnel
 from pbs.admission import Desk, Place, begin_own_work, differences, settle
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
@@ -22,7 +23,7 @@ from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.legacy.importing import PREFIX as IMPORTS
-from pbs.model import Repository, RootMeta, Run, Source
+from pbs.model import Receipt, Repository, RootMeta, Run, Source
 from pbs.repository.inspection import PREFIX as INSPECTIONS
 from pbs.repository.views import PREFIX as VIEWS
 from pbs.runs.halt import Halt
@@ -66,6 +67,24 @@ def handle_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> r
     )
 
 
+def admitted_index(ledger: Ledger, known: Repository, snapshot: str) -> frozenset[str] | None:
+    """The index files that were admitted; None where the repository was never inspected."""
+    inspected = snapshot in ledger.manifests.names(known.id, "snapshots")
+    return frozenset(ledger.manifests.names(known.id, "index")) if inspected else None
+
+
+@contextmanager
+def showing(
+    handle: repository.Handle, work: Path, snapshots: Collection[str], index: Collection[str] | None
+) -> Iterator[repository.Handle]:
+    """The same repository, showing these snapshots, our own key and this index alone.
+
+    Nothing else that a source sent is read, so nothing that it sends can stop a restore, at any moment.
+    """
+    with repository.view(handle.path, work, snapshots, handle.key, index) as shown:
+        yield replace(handle, path=shown.path, inherit=(*handle.inherit, shown.descriptor))
+
+
 def place_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> Place:
     """The repository that the ledger knows for a source, with the folders that admission needs."""
     return Place(
@@ -88,6 +107,7 @@ class KnownRepository:
             )
         self._known = known
         self._ledger = ledger
+        self._restored = home.restored
         self.place = place_of(home, known, inherit)
         self.handle = self.place.handle
 
@@ -208,6 +228,25 @@ class KnownRepository:
     async def forget(self, snapshots: Sequence[str]) -> None:
         """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
         await repository.drop(self.handle, snapshots)
+
+    async def bring_back(
+        self, receipt: Receipt, path: bytes, name: str, progress: Callable[[restore.Progress], None]
+    ) -> tuple[Path, restore.Restored]:
+        """Restore what lies at a path of a snapshot into a new folder of this name; devices are left out."""
+        make_folder(self._restored)
+        place = self._restored / name
+        index = admitted_index(self._ledger, self._known, receipt.id)
+        with showing(self.handle, self.place.work, [receipt.id], index) as handle:
+            done = await restore.restore(
+                handle.program(),
+                receipt.id,
+                place,
+                partial(repository.listing, handle, receipt.id, recursive=True),
+                paths=[path] if path != b"/" else [],
+                root=receipt.root,
+                progress=progress,
+            )
+        return place, done
 
     def password(self) -> str | None:
         """What opens it."""

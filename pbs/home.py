@@ -175,6 +175,11 @@ class Home:
         return self.root / "mnt" / name
 
     @property
+    def restored(self) -> Path:
+        """What runs restored here, a folder for each; whoever asked for it removes it."""
+        return self.root / "srv/restored"
+
+    @property
     def mounts(self) -> Path:
         """Records of open mounts."""
         return self.root / "var/run/mounts"

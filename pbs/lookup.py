@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pbs.assemble import handle_of
+from pbs.assemble import admitted_index, handle_of, showing
 from pbs.errors import NotFound
 from pbs.files import locked
 from pbs.home import Home
 from pbs.ledger import Ledger, open_ledger
 from pbs.model import Receipt
-from pbs.repository import Handle, view
+from pbs.repository import Handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,12 @@ def opened(home: Home, name: str, wanted: str, ledger: Ledger | None = None) -> 
         usable = tuple(asked.usable(name))
         # A rotation may just have changed which key is ours.
         known = asked.repository(name) or known
-        inspected = receipt.id in asked.manifests.names(known.id, "snapshots")
-        index = frozenset(asked.manifests.names(known.id, "index")) if inspected else None
+        index = admitted_index(asked, known, receipt.id)
         yield Found(handle_of(home, known, (lock.descriptor,)), receipt, usable, index)
 
 
 @contextmanager
 def viewed(home: Home, found: Found, snapshots: Collection[str]) -> Iterator[Handle]:
-    """The same repository, showing these snapshots, our own key and the admitted index alone.
-
-    Nothing else that a source sent is read, so nothing that it sends can stop a restore, at any moment.
-    """
-    handle = found.handle
-    with view(handle.path, home.work(found.receipt.source), snapshots, handle.key, found.index) as shown:
-        yield replace(handle, path=shown.path, inherit=(*handle.inherit, shown.descriptor))
+    """The same repository, showing these snapshots, our own key and the admitted index alone."""
+    with showing(found.handle, home.work(found.receipt.source), snapshots, found.index) as handle:
+        yield handle

@@ -88,7 +88,7 @@ async def changes(
     newer: str,
     take: Callable[[Iterator[Change | dict[str, Any]]], T],
     *,
-    metadata: bool,
+    metadata: bool = False,
     seconds: float,
 ) -> T:
     """What `take`, in a thread, makes of each change between two snapshots; last comes restic's own sum as a dict.
@@ -119,6 +119,27 @@ def _change(values: dict[str, Any]) -> Change | dict[str, Any] | None:
     kind = "dir" if path.endswith("/") else "file"
     told = _told({"type": kind}, path.rstrip("/") or "/")
     return Change(*told, letters) if told is not None else None
+
+
+async def below(
+    handle: Handle, snapshot_id: str, path: bytes, take: Callable[[Iterator[Entry]], T], *, seconds: float
+) -> T:
+    """What `take`, in a thread, makes of everything at and below a path; what is named so is counted, never worked with.
+
+    Raises:
+        ToolTimeout: the seconds have passed; what was given before holds.
+        NotFound: there is no such snapshot.
+        ResticError: it cannot be read.
+    """
+
+    def given(pieces: Pieces) -> T:
+        said = (each for each in records(pieces) if each.get("message_type") == "node")
+        return take(told[0] for each in said if (told := _told(each, each.get("path"))) is not None)
+
+    return await read_while(
+        handle.program(), "ls", "--json", "--recursive", present(handle, snapshot_id), path,
+        take=given, seconds=seconds, most=MOST_TOLD,
+    )  # fmt: skip
 
 
 async def head(handle: Handle, snapshot_id: str, path: bytes, most: int) -> bytes:

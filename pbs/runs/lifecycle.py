@@ -15,6 +15,7 @@ from pbs.model import Ending, Kind, Outcome
 from pbs.runs.checking import check
 from pbs.runs.migrate import migrate, wanted
 from pbs.runs.pull import pull
+from pbs.runs.restoring import restore
 from pbs.runs.retaining import retain
 from pbs.runs.work import Work
 
@@ -25,6 +26,7 @@ ACTIONS: dict[Kind, Callable[[Work], Awaitable[Ending]]] = {
     Kind.MIGRATE: migrate,
     Kind.RETAIN: retain,
     Kind.CHECK: check,
+    Kind.RESTORE: restore,
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pbs import retention
 from pbs.errors import PbsError
 from pbs.model import Damage, Kind, Outcome, Receipt, RootMeta, Run, Snapshot
+from pbs.runs.brought import Restored
 from pbs.space import Space
 
 Event = dict[str, Any]
@@ -141,6 +142,12 @@ class Repository(Protocol):
 
     async def forget(self, snapshots: Sequence[str]) -> None:
         """Remove these snapshots, by their whole ids; only while nobody but us can reach the repository."""
+        ...
+
+    async def bring_back(
+        self, receipt: Receipt, path: bytes, name: str, progress: Callable[[Any], None]
+    ) -> tuple[Path, Restored]:
+        """Restore what lies at a path of a snapshot into a new folder of this name; where that is, and what came of it."""
         ...
 
     def password(self) -> str | None:

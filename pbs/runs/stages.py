@@ -47,6 +47,7 @@ STAGES = {
     "prune": Stage("removing what nothing needs"),
     "legacy": Stage("removing the rdiff-backup tree"),
     "structure": Stage("looking at the structure"),
+    "restore": Stage("restoring"),
     "reading": Stage("reading again what lies there"),
     "damage": Stage("looking at what is damaged"),
 }

@@ -27,6 +27,7 @@ from pbs.web import (
     mounts,
     notify,
     quarantine,
+    restoring,
     search,
     shapes,
 )
@@ -246,5 +247,5 @@ def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime
 OPERATIONS = (
     openapi, version, disk, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
-    *health.OPERATIONS, *search.OPERATIONS,
+    *health.OPERATIONS, *search.OPERATIONS, *restoring.OPERATIONS,
 )  # fmt: skip

@@ -213,6 +213,7 @@ def _around(request: web.Request, asked: InSnapshot, spot: Spot) -> dict[str, An
         "crumbs": crumbs(asked.name, spot.receipt.id, spot.path),
         "root": leads(asked.name, f"/in/{spot.receipt.id}", b"/"),
         "all": leads(asked.name, "", spot.path),
+        "restore": leads(asked.name, f"/in/{spot.receipt.id}/restore", spot.path),
         "beside": {
             word: (each.time, leads(asked.name, f"/in/{each.id}", spot.path)) if each else None
             for word, each in beside.items()

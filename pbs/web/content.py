@@ -30,6 +30,7 @@ from pbs.web.face import FACE
 AT_A_TIME = 4
 WAIT_SECONDS = 10.0
 STALL_SECONDS = 60.0
+LOOK_SECONDS = 0.5
 LONGEST_SECONDS = 6 * 3600.0
 CHUNK = 1 << 18
 MOST_ENTRIES = 10_000
@@ -178,7 +179,7 @@ def _called(asked: Taken, identity: str, entry: Entry | None) -> dict[str, str]:
 
 @asynccontextmanager
 async def place(request: web.Request) -> AsyncIterator[None]:
-    """A place among those who look into snapshots; there are only a few.
+    """A place among those who look into snapshots; there are only a few. Whoever goes away loses it, and what is done for it ends.
 
     Raises:
         TooMany: all are taken.
@@ -191,10 +192,20 @@ async def place(request: web.Request) -> AsyncIterator[None]:
         raise TooMany(
             f"{AT_A_TIME} others are looking into snapshots just now", "try again in a minute"
         ) from error
+    watch = asyncio.create_task(_gone(request, asyncio.current_task()), name="reader")
     try:
         yield
     finally:
+        watch.cancel()
         slots.release()
+
+
+async def _gone(request: web.Request, work: asyncio.Task[object] | None) -> None:
+    """End what is done for a reader who has gone: without this it would go on to its end, for nobody."""
+    while request.transport is not None and not request.transport.is_closing():
+        await request.app[FACE].time.sleep(LOOK_SECONDS)
+    if work is not None:
+        work.cancel()
 
 
 async def _send(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbs.web import actions, assets, browse, fleet, login, operating, runpage, source
+from pbs.web import actions, assets, browse, fleet, login, operating, restoring, runpage, source
 
 OPERATIONS = (
     *fleet.OPERATIONS,
@@ -11,6 +11,7 @@ OPERATIONS = (
     *operating.OPERATIONS,
     *actions.OPERATIONS,
     *browse.OPERATIONS,
+    *restoring.PAGES,
     *assets.OPERATIONS,
     *login.OPERATIONS,
 )

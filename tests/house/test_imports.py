@@ -70,7 +70,7 @@ ROOMS: dict[str, set[str]] = {
     | {"admission", "browse"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
     | {"keyring", "standing"}
-    | {"config", "promises", "retention", "telling", "text", "views"},
+    | {"config", "promises", "retention", "space", "telling", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
@@ -84,6 +84,7 @@ ROOMS: dict[str, set[str]] = {
         "ledger",
         "legacy",
         "repository",
+        "restore",
         "runs",
         "scratch",
         "space",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import select
 import shutil
+import signal
+import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -431,3 +435,71 @@ def test_what_is_not_there_is_said_on_a_page(home: Pbs, past: Past, path: str) -
             if "=" in query and ("show" not in path or "path" in query):
                 seen(home, f"/browse/{past.name}{path}?{query}", 400)
         seen(home, f"/browse/{past.name}{path.replace('latest', '0' * 64)}", 404)
+
+
+def restored(home: Pbs, run: str) -> Path:
+    """The folder that a run restored into, once it has ended well."""
+
+    def ended() -> Any:
+        told = json.loads(http(home, "GET", f"/api/v1/runs/{run}")[2])
+        return told if told["state"] == "ended" else None
+
+    told = eventually(ended, what="the restore")
+    assert "ok" == told["outcome"], told
+    place = home.home / "srv/restored" / run
+    assert str(place) in told["message"]
+    return place
+
+
+def test_a_folder_is_restored_on_the_server_after_a_look(home: Pbs, past: Past) -> None:
+    """First it is counted, and nothing written; then a run restores it into a folder of its own, byte by byte, and the feed tells."""
+    base = f"/api/v1/sources/{past.name}/snapshots/{past.snapshots[1]}"
+    found = json.loads(http(home, "GET", f"{base}/amount?path=/docs")[2])
+    names = [path for path, contents in past.contents.items() if path.startswith(b"/docs/") and contents[1]]
+    assert (len(names), True) == (found["files"], found["whole"])
+    assert sum(len(past.contents[path][1] or b"") for path in names) == found["bytes"]
+    assert not (home.home / "srv/restored").exists()
+    status, _, body = http(home, "POST", f"{base}/restore", json.dumps({"path": "/docs"}).encode())
+    assert 202 == status, body
+    place = restored(home, json.loads(body)["id"])
+    assert {os.fsdecode(path[1:]): past.contents[path][1] for path in names} == {
+        str(each.relative_to(place)): each.read_bytes() for each in place.rglob("*") if each.is_file()
+    }
+    assert b"local restore" in http(home, "GET", f"/feeds/{past.name}.xml")[2]
+    page = seen(home, f"/browse/{past.name}/in/latest/restore?path=/odd")
+    assert "Nothing was written yet" in page.text
+    form = urlencode({"path_b64": base64.b64encode(b"/odd/" + HOSTILE).decode()}).encode()
+    status, headers, body = http(
+        home, "POST", f"/browse/{past.name}/in/{past.snapshots[0]}/restore", form,
+        Content_Type="application/x-www-form-urlencoded",
+    )  # fmt: skip
+    assert 303 == status, body
+    place = restored(home, headers["location"].removeprefix("/runs/"))
+    assert b"one" == Path(os.fsdecode(os.fsencode(place) + b"/odd/" + HOSTILE)).read_bytes()
+    for wrong, code in (({"path": "/nothing"}, 404), ({"path": "x"}, 400), ({"to": "/etc"}, 400)):
+        assert code == http(home, "POST", f"{base}/restore", json.dumps(wrong).encode())[0]
+    assert 404 == http(home, "GET", f"{base}/amount?path=/nothing")[0]
+
+
+def test_a_search_that_nobody_waits_for_ends(home: Pbs, past: Past) -> None:
+    """Whoever goes away in the middle of a search leaves no restic behind, not even one that hangs, and the places are free again."""
+
+    def started() -> dict[int, list[str]]:
+        return processes("bin/restic", str(home.home), " find ")
+
+    def stuck() -> bool:
+        """Ask, catch the restic that does the work, hold it fast, and go away."""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(str(home.home / "var/run/controller.sock"))
+            link.sendall(
+                f"GET /api/v1/sources/{past.name}/find?text=report HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            )
+            for pid in eventually(lambda: started() or select.select([link], [], [], 0)[0], what="restic"):
+                with contextlib.suppress(ProcessLookupError, TypeError):
+                    os.kill(pid, signal.SIGSTOP)
+            return bool(started())
+
+    for _ in range(6):  # more than may look at a time
+        eventually(stuck, what="a search that can be caught")
+    eventually(lambda: not started(), what="the end of restic")
+    assert 1 == len(ask(home, past.name, "find", text="report")["matches"])
