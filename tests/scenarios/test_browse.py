@@ -503,3 +503,43 @@ def test_a_search_that_nobody_waits_for_ends(home: Pbs, past: Past) -> None:
         eventually(stuck, what="a search that can be caught")
     eventually(lambda: not started(), what="the end of restic")
     assert 1 == len(ask(home, past.name, "find", text="report")["matches"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_folder_of_a_hundred_thousand_names(home: Pbs) -> None:
+    """It is read once and then told part by part, each name once; its page is small; the controller does not grow with it."""
+    with short_folder() as folder:
+        host = SourceHost(folder / "src")
+        many = host.data / "many"
+        many.mkdir()
+        for number in range(100_000):
+            (many / f"{number:06d}").touch()
+        host.start()
+        name = fresh("many")
+        add(home, name, host)
+        home.pull(name, timeout=400)
+        host.stop()
+    before = peak(home)
+    names: set[str] = set()
+    after = 0
+    while after is not None:
+        part = ask(home, name, "snapshots/latest/tree", path="/many", limit="10000", after=str(after))
+        assert 100_000 == part["count"]
+        assert not names & {each["path"] for each in part["entries"]}
+        names |= {each["path"] for each in part["entries"]}
+        after = part["next"]
+    assert 100_000 == len(names)
+    status, _, body = http(
+        home, "GET", f"/browse/{name}/in/latest?path=/many&after=99800", Accept="text/html"
+    )
+    assert 200 == status
+    assert b"99801 to 100000 of 100000" in body
+    assert len(body) < 150_000
+    assert peak(home) - before < 150 << 20
+
+
+def peak(home: Pbs) -> int:
+    """The most memory, in bytes, that the controller of this home has ever had."""
+    pid = next(iter(processes("controller", str(home.home))))
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024

@@ -298,3 +298,36 @@ def test_a_thousand_sources(browser: Browser) -> None:
         visitor.see("grown")
         page.goto("/?show=never&sort=name")
         expect(page.locator("tbody tr")).to_have_count(20)
+
+
+def test_an_older_version_is_found_and_taken_out(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
+    """Part of a name leads to a file, its versions to the bytes of then; what is hostile beside it is shown and runs nothing."""
+    pbs, host = place
+    papers = host.data / "papers"
+    papers.mkdir()
+    hostile = PLANT.replace("/", "|")
+    (papers / hostile).write_text(f"<script>window.ran=1</script>{PLANT}")
+    for content in (b"as it was signed\n", b"overwritten by mistake\n"):
+        (papers / "contract.txt").write_bytes(content)
+        pbs.pull("slow")
+    with visit(browser, *at(pbs)) as visitor:
+        page = visitor.enter(path="/sources/slow")
+        page.get_by_role("link", name="Look into snapshots").click()
+        page.get_by_label("Look for a name").fill("contract")
+        page.keyboard.press("Enter")
+        visitor.see("browse-found")
+        page.get_by_role("link", name="/papers/contract.txt").click()
+        expect(page.get_by_role("row", name="Download")).to_have_count(2)
+        for number, content in ((1, b"as it was signed\n"), (0, b"overwritten by mistake\n")):
+            with page.expect_download() as waiting:
+                page.get_by_role("row").get_by_role("link", name="Download").nth(number).click()
+            assert content == Path(waiting.value.path()).read_bytes()
+            assert "contract.txt" == waiting.value.suggested_filename
+        page.get_by_role("link", name="papers").click()
+        page.get_by_role("link", name="window.ran=1").click()
+        page.get_by_role("link", name="Look at it").click()
+        expect(page.locator("pre.preview")).to_contain_text("<script>window.ran=1</script>")
+        visitor.see("browse-hostile")
+        assert page.evaluate("window.ran") is None
+        page.goto("/browse/slow/find?text=window.ran")
+        assert page.evaluate("window.ran") is None
