@@ -28,9 +28,10 @@ from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import Deal, missed_run, open_ledger
 from pbs.logs import log_to
 from pbs.model import Cause, Kind, Mark, Run, Source
+from pbs.oversight import Oversight
 from pbs.promises import Health
-from pbs.promises.watch import Known, Watch
-from pbs.publish import ALL, FEED_ITEMS, feed_of
+from pbs.promises.watch import Known
+from pbs.publish import ALL, feed_of
 from pbs.schedule import HINT_MISSED, Decision, Planner, Timetable, retry_of_dead
 from pbs.settling import Settling
 from pbs.textlog import record
@@ -47,7 +48,7 @@ NOTICE_SECONDS = 20.0
 BATCH = 20
 MOST_FAULTS = 20
 # The fields of [server] that processes look at only when they start.
-AT_START = ("listen", "base_url", "workers", "run_dir", "open", "log_format")
+AT_START = ("listen", "base_url", "workers", "run_dir", "open", "log_format", "feed_aliases")
 log = logging.getLogger("pbs.controller")
 
 
@@ -67,7 +68,7 @@ class Controller:
         self._restless: set[str] = set()
         self._published: dict[str, str] = {}
         self._sizes = self.ledger.vitals.sizes()
-        self._watch = Watch(home, self.ledger, self.clock)
+        self._oversight = Oversight(home, self.ledger, self.clock)
         self._planned: datetime | None = None
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
@@ -127,7 +128,11 @@ class Controller:
 
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
-        return await self._watch.now(self._known(), fresh=fresh)
+        return await self._oversight.health(self._known(), fresh=fresh)
+
+    async def metrics(self) -> bytes:
+        """Figures for Prometheus."""
+        return await self._oversight.metrics(self._known(), self.next)
 
     def _known(self) -> Known:
         return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))
@@ -155,7 +160,7 @@ class Controller:
             said = f"{error.message}; the one in force stays: {'; '.join(error.faults[:MOST_FAULTS])}"
             raise ConfigError(said, error.hint, error.faults) from error
         self._plan()
-        self._watch.changed()
+        self._oversight.changed()
         remarks = await self._settle()
         # The workers read it when they are rung; so the last good one is the same for all of us.
         ring(self._wakes)
@@ -185,6 +190,7 @@ class Controller:
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
             await care.end()
+            await self._oversight.end()
         bell.close()
         self.ledger.close()
 
@@ -233,7 +239,7 @@ class Controller:
     async def _look(self) -> None:
         """Look at the promises, once everything was settled for the first time."""
         if self._planned is not None:
-            await self._watch.turn(self._known())
+            await self._oversight.turn(self._known())
 
     async def _upkeep(self) -> None:
         """Ask for the upkeep of repositories that is due: now and then, and of those whose runs ended at once."""
@@ -318,7 +324,7 @@ class Controller:
             self._stale.discard(name)
             if name != ALL:
                 await self._weigh(name)
-            self._watch.changed()
+            self._oversight.changed()
 
     async def _weigh(self, name: str) -> None:
         """Look how large the repository of a source is."""
@@ -339,10 +345,11 @@ class Controller:
         """Have every feed written anew."""
         self._stale |= {ALL, *self.ledger.sources()}
 
-    def feed(self, name: str) -> bytes:
-        """The feed of one source, or of all."""
-        runs = self.ledger.runs(None if name == ALL else name, limit=FEED_ITEMS, ended=True)
-        return feed_of(name, self.config.server.base_url, runs)
+    def feed(self, name: str, kind: str = "xml") -> bytes:
+        """The feed of one source, or of all: RSS, or JSON Feed."""
+        most = self.config.server.feed_items
+        runs = self.ledger.runs(None if name == ALL else name, limit=most, ended=True)
+        return feed_of(name, self.config.server.base_url, runs, most, kind)
 
 
 def _deal(decision: Decision, now: datetime) -> Deal:

@@ -34,6 +34,7 @@
     ├── AdmissionRefused      what arrived is not what was promised
     │   └── CutOff            the source took, or sent, more than it may in one run
     ├── NoRoom                the disk is too full for anything to be added
+    ├── MessageLost           a channel took no message
     ├── RetentionHeld         nothing may be removed before a person has looked
     └── RestoreError
 
@@ -318,6 +319,14 @@ class RetentionHeld(PbsError):
     exit_code = 4
     outcome = Outcome.REFUSED
     http_status = 409
+
+
+class MessageLost(PbsError):
+    """A channel took no message."""
+
+    code = "message"
+    retryable = True
+    http_status = 502
 
 
 class RestoreError(PbsError):

@@ -1,4 +1,4 @@
-"""Ended runs to an RSS 2.0 document, newest first. The only door to feedgen; pure: it reads no clock and writes no file.
+"""Ended runs to RSS 2.0 or JSON Feed 1.1, newest first. The only door to feedgen; pure: it reads no clock and writes no file.
 
 Readers render descriptions as HTML, so ours are text that was escaped once here and once more by feedgen: nothing that a
 source prints becomes markup. What cannot stand in XML is gone before feedgen sees it, and an item that fails all the same
@@ -7,6 +7,7 @@ is replaced by a plain one: no run can keep the others out of the feed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -16,10 +17,12 @@ from urllib.parse import quote
 from feedgen.entry import FeedEntry
 from feedgen.feed import FeedGenerator
 
+from pbs.clock import stamp
 from pbs.model import Kind, Outcome, Run, RunState
 from pbs.text import clean, clean_line, duration, size
 
 ALL = "all"
+ABOUT = "One item for each run, the newest first."
 ITEMS = 100
 OUTPUT_HEAD = 4_000
 OUTPUT_TAIL = 12_000
@@ -53,13 +56,50 @@ def render_feed(
     feed.title(clean_line(title, 200) or "Backups")
     feed.link(href=clean_line(link, 2000) or "about:blank", rel="self", type="application/rss+xml")
     feed.link(href=clean_line(base_url, 2000) or "about:blank", rel="alternate")
-    feed.description("One item for each run, the newest first.")
+    feed.description(ABOUT)
     feed.generator("pbs")
     feed.lastBuildDate(_when(kept[0]) if kept else _NEVER)
     for run in kept:
         feed.add_entry(_item(run, details, base_url), order="append")
     document: bytes = feed.rss_str(pretty=True)
     return document
+
+
+def render_json(
+    title: str,
+    link: str,
+    runs: Sequence[Run],
+    details: Details | None = None,
+    *,
+    base_url: str,
+    limit: int = ITEMS,
+) -> bytes:
+    """The same as JSON Feed 1.1: items, ids, titles and texts are those of the RSS document."""
+    items = [
+        {
+            "id": clean_line(run.id, 200) or "unknown",
+            "url": _page(run, base_url),
+            "title": item_title(run),
+            "content_text": "\n".join(_description(run, _output(run, details))),
+            "date_published": stamp(_when(run)),
+            "tags": [run.kind.value, str(run.outcome or Outcome.INTERRUPTED)],
+            "_pbs": {"source": clean_line(run.source, 100), "kind": run.kind.value, "outcome": run.outcome},
+        }
+        for run in _newest(runs, limit)
+    ]
+    document = {
+        "version": "https://jsonfeed.org/version/1.1",
+        "title": clean_line(title, 200) or "Backups",
+        "home_page_url": clean_line(base_url, 2000),
+        "feed_url": clean_line(link, 2000),
+        "description": ABOUT,
+        "items": items,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _page(run: Run, base_url: str) -> str:
+    return f"{clean_line(base_url, 2000)}/runs/{quote(clean_line(run.id, 200))}"
 
 
 def _newest(runs: Sequence[Run], limit: int) -> list[Run]:
@@ -86,7 +126,7 @@ def _entry(run: Run, base_url: str, description: str) -> FeedEntry:
     item = FeedEntry()
     item.title(item_title(run))
     item.guid(clean_line(run.id, 200) or "unknown", permalink=False)
-    item.link(href=f"{clean_line(base_url, 2000)}/runs/{quote(clean_line(run.id, 200))}")
+    item.link(href=_page(run, base_url))
     item.pubDate(_when(run))
     item.description(escape(description))
     return item

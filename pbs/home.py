@@ -166,6 +166,14 @@ class Home:
         """What a source shows when it asks for its pull. The operator's own token has its name for itself."""
         return self.keys / (f"{name}.token" if name.lower() != "admin" else "admin.source.token")
 
+    def channel_secret(self, name: str) -> Path:
+        """What is secret of a channel of messages: its address, or the password of its account."""
+        return self.keys / f"{name}.notify"
+
+    def feed_secret(self, name: str) -> Path:
+        """What stands in the address of a feed for a reader that can send no token."""
+        return self.keys / f"{name}.feed"
+
     def run_log(self, name: str, run: str) -> Path:
         """Everything that one run did, one JSON object a line."""
         return self.log / "runs" / name / f"{run}.jsonl"

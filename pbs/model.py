@@ -218,6 +218,8 @@ class ServerSettings:
     max_runs_per_host: int = 2
     stop_grace: float = 60.0
     reserve: tuple[int, int] = (0, 1)
+    feed_items: int = 100
+    feed_aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

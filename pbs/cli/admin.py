@@ -28,23 +28,45 @@ def register(app: typer.Typer) -> None:
 def feed(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A source, or `all`.", show_default=False)],
+    kind: Annotated[str, typer.Option("--format", help="`xml` (RSS 2.0) or `json` (JSON Feed 1.1).")] = "xml",
+    address: Annotated[
+        bool, typer.Option("--address", help="Instead, an address for readers that can send no token.")
+    ] = False,
 ) -> None:
     """Print the RSS document of a source, made from the ledger."""
     from pbs.config import load
     from pbs.ledger import open_ledger
     from pbs.model import ServerSettings
-    from pbs.publish import FEED_ITEMS, feed_of
+    from pbs.publish import ALL, TYPES, feed_of
 
     home: Home = context.obj
+    if kind not in TYPES:
+        raise UsageError(f"there is no feed of the format {kind!r}", "one of: xml, json")
     ledger = open_ledger(home.ledger)
-    if name != "all":
+    if name != ALL:
         ledger.require_source(name)
     try:
-        base_url = load(home).server.base_url
+        server = load(home).server
     except ConfigError:
-        base_url = ServerSettings().base_url
-    runs = ledger.runs(None if name == "all" else name, limit=FEED_ITEMS, ended=True)
-    sys.stdout.buffer.write(feed_of(name, base_url, runs))
+        server = ServerSettings()
+    if address:
+        print(f"{server.base_url}/feeds/{_feed_secret(home, name)}/{name}.{kind}")
+        return
+    runs = ledger.runs(None if name == ALL else name, limit=server.feed_items, ended=True)
+    sys.stdout.buffer.write(feed_of(name, server.base_url, runs, server.feed_items, kind))
+
+
+def _feed_secret(home: Home, name: str) -> str:
+    """What stands in the address of a feed; made where there is none. Whoever removes the file ends the address."""
+    import secrets
+
+    from pbs import keyring
+
+    path = home.feed_secret(name)
+    if not path.exists():
+        keyring.write(path, secrets.token_urlsafe(32).encode() + b"\n")
+        note(f"whoever knows this address reads the feed; remove {path} to end it")
+    return keyring.read(path).decode().strip()
 
 
 @agent_group.command("bundle")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pbs.config.channels import Channel
 from pbs.config.describe import reference, schema
 from pbs.config.inforce import adopt, in_force
 from pbs.config.loading import Clone, Config, Policy, load
 from pbs.config.settings import parse_source_settings
 
 __all__ = [
+    "Channel",
     "Clone",
     "Config",
     "Policy",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pbs.config.channels import ChannelFields, FeedFields
 from pbs.config.fields import (
     CloneFields,
     DefaultFields,
@@ -22,6 +23,7 @@ from pbs.config.toml import toml_value
 _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`[server]`", ServerFields, "The server as a whole. Only in `pbs.toml`."),
     ("`run_logs`", RunLogFields, "How long the logs of runs are kept: a table inside `[server]`."),
+    ("`feeds`", FeedFields, "What feeds hold: a table inside `[server]`."),
     (
         "`[source.NAME]` and `[defaults]`",
         DefaultFields,
@@ -43,6 +45,11 @@ _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
             "A host that follows the source and could take its place. These tables are checked already; pushes to clones "
             "are not carried out yet."
         ),
+    ),
+    (
+        "`[notify.NAME]`",
+        ChannelFields,
+        "Where messages about promises go: a table for each place. Only in `pbs.toml`, without what is secret.",
     ),
 )
 

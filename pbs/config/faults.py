@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pbs.config.channels import ChannelFields, FeedFields
 from pbs.config.fields import (
     CloneFields,
     DefaultFields,
@@ -79,6 +80,10 @@ def _model_at(table: Location) -> type[BaseModel]:
             return ServerFields
         case ("defaults",):
             return DefaultFields
+        case ("server", "feeds"):
+            return FeedFields
+        case ("notify", _):
+            return ChannelFields
         case ("server", "run_logs"):
             return RunLogFields
         case ("defaults", "limits") | ("source", _, "limits"):

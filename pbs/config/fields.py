@@ -6,35 +6,14 @@ reads a file. A default of "" means that there is none: the field must be writte
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from pbs.config import kinds, sizes
+from pbs.config.base import Fields, field
+from pbs.config.channels import ChannelFields, FeedFields
 
 # Fields that must be given, in the source or in [defaults].
 REQUIRED = ("host", "user", "host_key")
 # A complete example, made of a hash: nobody holds a private half of it.
 EXAMPLE_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMSwg73X9JrsxfFeDEtH8M8qjZFhAlFEHhdHOydRsWaK"
-
-
-def field(
-    default: Any, description: str, *, takes: str, examples: tuple[Any, ...] = (), required: bool = False
-) -> Any:
-    """One field: `takes` says in a few words what may be written. A default is checked like a written value."""
-    return Field(
-        default=default,
-        description=description,
-        examples=list(examples),
-        json_schema_extra={"takes": takes, "required": required},
-        validate_default=default not in ("", None),
-    )
-
-
-class Fields(BaseModel):
-    """A table of the configuration: unknown keys are faults, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RunLogFields(Fields):
@@ -113,6 +92,10 @@ class ServerFields(Fields):
         {}, "How long the logs of runs (var/log/runs) are kept. The 20 newest of each source always stay, and no log goes "
         "whose run goes on. The ledger keeps what each run was and what it printed.",
         takes="table", examples=({"days": 90, "count": 500},),
+    )  # fmt: skip
+    feeds: FeedFields = field(
+        {}, "How many runs feeds hold, and under which older addresses they are found.",
+        takes="table", examples=({"items": 200},),
     )  # fmt: skip
     log_format: kinds.LogFormat = field(
         "text", 'How controller and workers write their logs: lines for people, or one JSON object a line ("json").',
@@ -374,3 +357,6 @@ class FileFields(Fields):
         {}, "What holds for every source that does not say otherwise.", takes="table"
     )
     source: dict[kinds.Name, SourceFields] = field({}, "The sources, by name.", takes="tables")
+    notify: dict[kinds.Name, ChannelFields] = field(
+        {}, "Where messages about promises go, by name.", takes="tables"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pbs.config.channels import Channel, channels
 from pbs.config.documents import Document, read_main, read_sources
 from pbs.config.faults import check, key_path
 from pbs.config.fields import REQUIRED, CloneFields, FileFields, ServerFields, SourceFields
@@ -56,6 +57,7 @@ class Config:
 
     server: ServerSettings
     sources: dict[str, Source]
+    channels: dict[str, Channel]
     policies: dict[str, Policy]
     _origins: dict[str, list[tuple[str, object, str]]] = field(repr=False)
 
@@ -126,6 +128,7 @@ def whole(home: Home, main: Document, documents: Mapping[str, Document]) -> Conf
         if main.data is not None:
             faults += _missing(entry, defaults)
     server = checked.server if isinstance(checked, FileFields) else None
+    told = channels(checked.notify) if isinstance(checked, FileFields) else {}
     if server is not None:
         faults += _too_long(home, server, entries)
     if faults or server is None:
@@ -135,7 +138,7 @@ def whole(home: Home, main: Document, documents: Mapping[str, Document]) -> Conf
             "correct it; `pbs config check` looks again",
             tuple(dict.fromkeys(faults)),
         )
-    return _config(home, _table(main.data or {}, "server"), server, defaults, entries)
+    return _config(home, _table(main.data or {}, "server"), server, told, defaults, entries)
 
 
 def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -199,6 +202,7 @@ def _config(
     home: Home,
     written: Mapping[str, object],
     server: ServerFields,
+    told: dict[str, Channel],
     defaults: Mapping[str, object],
     entries: list[_Entry],
 ) -> Config:
@@ -206,6 +210,7 @@ def _config(
     return Config(
         _server(server, written),
         {name: _source(home, name, fields, server.reserve) for name, fields in merged.items()},
+        told,
         {name: _policy(home, fields) for name, fields in merged.items()},
         {entry.name: list(_origins(entry, defaults)) for entry in entries},
     )
@@ -231,6 +236,8 @@ def _server(fields: ServerFields, written: Mapping[str, object]) -> ServerSettin
         fields.max_runs_per_host,
         fields.stop_grace,
         fields.reserve,
+        fields.feeds.items,
+        fields.feeds.aliases,
     )
 
 

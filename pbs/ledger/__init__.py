@@ -7,6 +7,7 @@ from pbs.ledger.overview import Standing, Step
 from pbs.ledger.queue import has_room
 from pbs.ledger.slots import Deal, missed_run
 from pbs.ledger.store import Ledger, open_ledger
+from pbs.ledger.telling import Told
 from pbs.ledger.vitals import Held, Tally, Vitals
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Standing",
     "Step",
     "Tally",
+    "Told",
     "Vitals",
     "has_room",
     "missed_run",

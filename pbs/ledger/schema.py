@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0005"
+HEAD = "0006"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -294,6 +294,17 @@ promise = Table(
     Column("name", String(64), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("since", Moment, nullable=False),
+)
+
+# What was told of which promise, and when, by each channel of messages.
+told = Table(
+    "told",
+    metadata,
+    Column("channel", String(63), primary_key=True),
+    Column("source", String(63), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("time", Moment, nullable=False),
 )
 
 

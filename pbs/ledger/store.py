@@ -32,6 +32,7 @@ from pbs.ledger.schema import (
     writer,
 )
 from pbs.ledger.slots import Slots
+from pbs.ledger.telling import Telling
 from pbs.ledger.upkeep import Upkeep
 from pbs.ledger.vitals import VitalSigns
 from pbs.model import Kind, Outcome, Receipt, Repository, Run, RunState
@@ -85,7 +86,8 @@ def open_ledger(path: Path, *, lasting: bool = False) -> Ledger:
 class Ledger:
     """Sources, repositories, receipts, events; `queue` is the life of runs, `slots` how far schedules were dealt with,
     `cancelling` who wants a run to stop, `access` who may ask, `manifests` what was admitted, file by file, `quarantine`
-    what was set aside, `overview` where all sources stand, `vitals` what promises are judged by, `upkeep` its own care.
+    what was set aside, `overview` where all sources stand, `vitals` what promises are judged by, `telling` what was told of them,
+    `upkeep` its own care.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -101,6 +103,7 @@ class Ledger:
         self.quarantine = Quarantine(engine)
         self.overview = Overview(engine)
         self.vitals = VitalSigns(engine)
+        self.telling = Telling(engine)
 
     def close(self) -> None:
         """Let go of the file."""

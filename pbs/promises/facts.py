@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,7 +27,8 @@ class Facts:
         source: As it is configured; None where it is not.
         vitals: What the ledger knows; None where it does not know the source.
         busy: Whether a run of it goes on.
-        endpoint: Whether its endpoint answers; None where it need not, or nobody could look.
+        endpoint: Whether its endpoint answers; None where nobody could look.
+        silent: Since when it does not answer, as far as anybody looked.
         feed: Its feed; None where there is none.
         held: Why no snapshot of it is removed until a person has looked; None where nobody needs to.
     """
@@ -35,6 +37,7 @@ class Facts:
     vitals: Vitals | None
     busy: bool = False
     endpoint: bool | None = None
+    silent: datetime | None = None
     feed: FeedFile | None = None
     held: str | None = None
 
@@ -63,6 +66,7 @@ class ServerFacts:
         copies: Whether it should be.
         sheet: Whether the recovery sheet was ever printed.
         waiting: Since when the run waits that has waited for the longest time and may begin; None where none does.
+        channels: Where messages go, and what is wrong with each.
         faults: What the service failed to do at its last try.
     """
 
@@ -75,4 +79,5 @@ class ServerFacts:
     copies: bool = True
     sheet: bool = True
     waiting: datetime | None = None
+    channels: Mapping[str, str | None] = field(default_factory=dict)
     faults: tuple[str, ...] = field(default=())

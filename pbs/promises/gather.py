@@ -19,29 +19,49 @@ SHEET = "recovery-shown"
 FEED_END = b"</rss>"
 
 
+class Endpoints:
+    """Which endpoints answer, and since when the others do not: one look says little of one that is just starting."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._silent: dict[str, datetime] = {}
+
+    def look(self, source: Source, now: datetime) -> tuple[bool | None, datetime | None]:
+        """Whether the endpoint of a source answers, and since when it does not; one that is not kept up is not asked."""
+        if source.endpoint != "always":
+            return None, None
+        if listening(self._home.endpoint_socket(source.name)):
+            self._silent.pop(source.name, None)
+            return True, None
+        return False, self._silent.setdefault(source.name, now)
+
+
 def of_sources(
     home: Home,
     ledger: Ledger,
     sources: Mapping[str, Source],
     vitals: Sequence[Vitals],
-    *,
-    served: bool,
+    now: datetime,
+    endpoints: Endpoints | None = None,
 ) -> dict[str, Facts]:
-    """The facts of every source that is configured or known, by name."""
+    """The facts of every source that is configured or known, by name. `endpoints` is None where no service runs."""
     known = {each.name: each for each in vitals}
     busy = {run.source for run in ledger.queue.running()}
     held = ledger.custody.holds(known)
-    return {
-        name: Facts(
-            source=sources.get(name),
+    found = {}
+    for name in sorted(known.keys() | sources.keys()):
+        source = sources.get(name)
+        answers, silent = endpoints.look(source, now) if endpoints and source else (None, None)
+        found[name] = Facts(
+            source=source,
             vitals=known.get(name),
             busy=name in busy,
-            endpoint=listening(home.endpoint_socket(name)) if served and name in sources else None,
+            endpoint=answers,
+            silent=silent,
             feed=_feed(home.feeds / f"{name}.xml"),
             held=held[name].detail["why"] if name in held else None,
         )
-        for name in sorted(known.keys() | sources.keys())
-    }
+    return found
 
 
 def of_the_server(
@@ -53,6 +73,7 @@ def of_the_server(
     served: bool,
     planned: datetime | None = None,
     faults: Sequence[str] = (),
+    channels: Mapping[str, str | None] | None = None,
 ) -> ServerFacts:
     """The facts of the server."""
     return ServerFacts(
@@ -66,6 +87,7 @@ def of_the_server(
         sheet=ledger.upkeep.last_noted(SHEET) is not None,
         waiting=min((max(run.queued, run.not_before or run.queued) for run in ledger.queue.waiting(now)), default=None),
         faults=tuple(faults),
+        channels=channels or {},
     )  # fmt: skip
 
 

@@ -110,6 +110,14 @@ PROMISES: dict[str, Judge] = {
 }
 
 
+def channel(name: str, fault: str | None) -> Verdict:
+    """A channel takes messages."""
+    if fault is None:
+        return kept("it took the last message, or none was sent yet")
+    return broken(fault, f"`pbs notify test {name}` tries it and says what is wrong")
+
+
 def judge(facts: ServerFacts) -> dict[str, Verdict]:
     """Every promise of the server."""
-    return {name: promise(facts) for name, promise in PROMISES.items()}
+    channels = {f"notify-{name}": channel(name, fault) for name, fault in facts.channels.items()}
+    return {name: promise(facts) for name, promise in PROMISES.items()} | channels

@@ -25,6 +25,8 @@ LASTING = UNREACHED - {Unreachable.code}
 SKEW = timedelta(minutes=10)
 # How long a feed may be older than what it should tell of.
 FEED_LATE = timedelta(minutes=2)
+# supervisord has an endpoint back within seconds.
+SILENT = timedelta(minutes=1)
 QUOTA_WARNING, QUOTA_BROKEN = 0.85, 0.97
 # From being due to being late, for what is read again a part each day.
 VERIFY_GRACE, VERIFY_BROKEN = 2 * DAY, 1.5
@@ -120,6 +122,8 @@ def endpoint(case: Case) -> Verdict:
         return warning("the service does not run, and with it no endpoint", "start it with `pbs serve`")
     if case.facts.endpoint:
         return kept("its endpoint answers")
+    if case.facts.silent is None or case.now - case.facts.silent < SILENT:
+        return kept("its endpoint does not answer just now: it may be starting")
     return broken(
         "its endpoint does not answer", f"look at var/log/endpoint-{case.source.name}.log, then `pbs reload`"
     )

@@ -6,15 +6,18 @@ What changed is written into the ledger, so that `since` outlives us, and into f
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pbs.clock import Clock
 from pbs.config import Config
+from pbs.errors import PbsError
 from pbs.home import Home
 from pbs.ledger import Held, Ledger, Vitals
 from pbs.promises import gather
 from pbs.promises.assess import SERVER, health, verdicts
+from pbs.promises.facts import ServerFacts
 from pbs.promises.nouns import Health
 from pbs.promises.posts import Posts
 from pbs.threads import in_thread
@@ -34,6 +37,17 @@ class Known:
     config: Config
     planned: datetime | None
     faults: tuple[str, ...]
+    channels: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look saw: the promises, what they were judged by, and how many seconds it took."""
+
+    health: Health
+    vitals: Sequence[Vitals]
+    server: ServerFacts
+    took: float
 
 
 class Watch:
@@ -44,61 +58,74 @@ class Watch:
         self._ledger = ledger
         self._clock = clock
         self._posts = Posts(home)
+        self._endpoints = gather.Endpoints(home)
         self._held = ledger.vitals.promises()
         self._stored = dict(self._held)
         self._at: float | None = None
-        self._took = 0.0
         self._changed = True
         self._one = asyncio.Lock()
-        self.health: Health | None = None
-        self.vitals: list[Vitals] = []
+        self._trouble: PbsError | None = None
+        self.newest: Look | None = None
 
     def changed(self) -> None:
         """Something happened: the next turn looks, soon."""
         self._changed = True
 
-    async def turn(self, known: Known) -> None:
-        """Look, if it is time."""
-        rest = max(LEAST_SECONDS, REST * self._took) if self._changed else EVERY_SECONDS
-        if self._at is None or self._clock.monotonic() - self._at >= rest:
-            await self._look(known)
+    async def turn(self, known: Known) -> bool:
+        """Look, if it is time; whether it was.
 
-    async def now(self, known: Known, *, fresh: bool = True) -> Health:
-        """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once."""
-        if not fresh and self.health is not None:
-            return self.health
-        async with self._one:
-            old = None if self._at is None else self._clock.monotonic() - self._at
-            if (
-                self.health is not None
-                and old is not None
-                and old < max(ASKED_SECONDS, ASKED_REST * self._took)
-            ):
-                return self.health
+        Raises:
+            PbsError: what was seen could not be written down; it is told all the same.
+        """
+        took = self.newest.took if self.newest is not None else 0.0
+        rest = max(LEAST_SECONDS, REST * took) if self._changed else EVERY_SECONDS
+        if self._at is not None and self._clock.monotonic() - self._at < rest:
+            return False
         await self._look(known)
-        assert self.health is not None  # noqa: S101 - a look sets it or raises
-        return self.health
+        if self._trouble is not None:
+            raise self._trouble
+        return True
 
-    async def _look(self, known: Known) -> None:
+    async def now(self, known: Known, *, fresh: bool = True) -> Look:
+        """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once."""
+        if not fresh and self.newest is not None:
+            return self.newest
         async with self._one:
-            begun, self._changed = self._clock.monotonic(), False
-            self._at = begun
-            await in_thread(self._work, known)
-            self._took = self._clock.monotonic() - begun
+            if self.newest is not None and self._at is not None:
+                old = self._clock.monotonic() - self._at
+                if old < max(ASKED_SECONDS, ASKED_REST * self.newest.took):
+                    return self.newest
+        return await self._look(known)
 
-    def _work(self, known: Known) -> None:
+    async def _look(self, known: Known) -> Look:
+        async with self._one:
+            self._at, self._changed = self._clock.monotonic(), False
+            self.newest = await in_thread(self._work, known)
+            return self.newest
+
+    def _work(self, known: Known) -> Look:
         """One look; in a thread, one at a time."""
-        now, ledger = self._clock.now(), self._ledger
-        self.vitals = ledger.vitals.of_all()
-        found = verdicts(
-            gather.of_sources(self._home, ledger, known.config.sources, self.vitals, served=True),
-            gather.of_the_server(
-                self._home, ledger, known.config.server, now, served=True, planned=known.planned, faults=known.faults,
-            ),
-        )  # fmt: skip
-        self.health = health(found, self._held, now)
-        self._remember(self.health)
-        self._posts.put(self.health)
+        begun, now, ledger = self._clock.monotonic(), self._clock.now(), self._ledger
+        vitals = ledger.vitals.of_all()
+        server = gather.of_the_server(
+            self._home,
+            ledger,
+            known.config.server,
+            now,
+            served=True,
+            planned=known.planned,
+            faults=known.faults,
+            channels=known.channels,
+        )
+        sources = gather.of_sources(self._home, ledger, known.config.sources, vitals, now, self._endpoints)
+        told = health(verdicts(sources, server), self._held, now)
+        self._trouble = None
+        try:
+            self._remember(told)
+            self._posts.put(told)
+        except PbsError as error:
+            self._trouble = error
+        return Look(told, vitals, server, self._clock.monotonic() - begun)
 
     def _remember(self, told: Health) -> None:
         """Keep since when each stands so; what cannot be written down now is with the next look."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
-from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from pbs import __version__, standing
-from pbs.errors import NotFound
 from pbs.journal import part_of_log
 from pbs.model import Cause, Kind, Outcome, RunState
 from pbs.views import receipt_view, run_view
@@ -21,6 +18,7 @@ from pbs.web import (
     cancelling,
     content,
     events,
+    feeds,
     health,
     holding,
     keeping,
@@ -31,7 +29,7 @@ from pbs.web import (
     search,
     shapes,
 )
-from pbs.web.declare import DIGITS, Asked, Media, Nothing, document, operation
+from pbs.web.declare import DIGITS, Asked, Nothing, document, operation
 from pbs.web.face import FACE, Face, known
 from pbs.web.guard import who_asks
 
@@ -95,12 +93,6 @@ class Wish(Asked):
     source: Annotated[str, Field(description="The name of a source.")]
     kind: Annotated[Literal["pull", "migrate", "retain", "check"], Field(description="What to do.")] = "pull"
     options: Annotated[Options | None, Field(description="What else is wanted of it.")] = None
-
-
-class OneFeed(Asked):
-    """A feed."""
-
-    file: Annotated[str, Field(description="NAME.xml for a source, or all.xml.")]
 
 
 @operation("GET", "/api/v1/openapi.json", shapes.Document)
@@ -206,46 +198,9 @@ async def reload(request: web.Request, asked: Nothing) -> web.StreamResponse:  #
     return web.json_response({"remarks": remarks, "restart": restart})
 
 
-@operation(
-    "GET",
-    "/feeds/{file}",
-    Media("application/rss+xml", "An RSS document."),
-    empty={304: "It is as the reader has it."},
-)
-async def feed(request: web.Request, asked: OneFeed) -> web.StreamResponse:
-    """The feed of one source, or of all."""
-    face = request.app[FACE]
-    name, dot, kind = asked.file.rpartition(".")
-    if not dot or kind != "xml":
-        raise NotFound("there is no such feed", "/feeds/NAME.xml and /feeds/all.xml are there")
-    if name != "all":
-        known(face, name)
-    newest = face.ledger.runs(None if name == "all" else name, limit=1, ended=True)
-    body = face.feed(name)
-    return unless_known(request, body, "application/rss+xml", newest[0].ended if newest else None)
-
-
-def unless_known(request: web.Request, body: bytes, kind: str, changed: datetime | None) -> web.Response:
-    """This document; for a reader that says it has it already, only that it still holds."""
-    tag = sha256(body).hexdigest()[:32]
-    has = request.if_none_match
-    if has is not None:
-        fresh = any(each.value in (tag, "*") for each in has)
-    else:
-        since = request.if_modified_since
-        fresh = since is not None and changed is not None and changed.replace(microsecond=0) <= since
-    response = (
-        web.Response(status=304) if fresh else web.Response(body=body, content_type=kind, charset="utf-8")
-    )
-    response.etag = tag
-    response.last_modified = changed
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
-
-
 # Every operation that is no page for people: add a new one here, and it is routed, checked and documented.
 OPERATIONS = (
     openapi, version, disk, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
-    reload, feed, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
+    reload, *feeds.OPERATIONS, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
     *health.OPERATIONS, *search.OPERATIONS, *restoring.OPERATIONS,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
@@ -21,7 +21,7 @@ from pbs.home import Home
 from pbs.keyring import operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
-from pbs.web import api, audit, events, pages
+from pbs.web import api, audit, events, feeds, pages
 from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
 from pbs.web.door import Doors, answering
@@ -90,7 +90,9 @@ async def _with_headers(request: web.Request, response: web.StreamResponse) -> N
         response.headers.setdefault(name, value)
 
 
-def make_app(face: Face, *middlewares: Middleware, desk: Desk | None = None) -> web.Application:
+def make_app(
+    face: Face, *middlewares: Middleware, desk: Desk | None = None, aliases: Mapping[str, str] | None = None
+) -> web.Application:
     """The application for one listener."""
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[one_error_shape, *middlewares])
     app[FACE] = face
@@ -98,19 +100,22 @@ def make_app(face: Face, *middlewares: Middleware, desk: Desk | None = None) -> 
     app[SLOTS] = asyncio.Semaphore(AT_A_TIME)
     app.on_response_prepare.append(_with_headers)
     events.prepare(app)
-    app.add_routes(routes_of((*api.OPERATIONS, *pages.OPERATIONS)))
+    ours = (*api.OPERATIONS, *pages.OPERATIONS)
+    taken = {each.path for each in ours}
+    older = tuple(each for each in feeds.of_older(aliases or {}) if each.path not in taken)
+    app.add_routes(routes_of((*ours, *older)))
     return app
 
 
 def _apps(face: Face, home: Home, server: ServerSettings, clock: Clock) -> list[web.Application]:
     """What answers on the socket, and what answers on TCP where anything does."""
     written, own = audit.written(face.ledger.access, clock), of_this_site(server.base_url)
-    apps = [make_app(face, written, on_socket(), own)]
+    apps = [make_app(face, written, on_socket(), own, aliases=server.feed_aliases)]
     if server.listen is not None:
         keys, failures = Keys(face.ledger.access, clock, operator_token(home)), Failures(clock)
         desk = Desk(keys, failures, secure=server.base_url.startswith("https://"))
         admit = on_tcp(keys, failures, frozenset(server.open), desk.cookie)
-        apps.append(make_app(face, written, admit, own, desk=desk))
+        apps.append(make_app(face, written, admit, own, desk=desk, aliases=server.feed_aliases))
     return apps
 
 

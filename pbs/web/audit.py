@@ -20,7 +20,7 @@ from pbs.web.guard import HARMLESS, operation_of, who_asks
 MOST_ENTRIES = 1000
 REFUSALS_A_MINUTE = 30
 WINDOW_SECONDS = 60.0
-SECRETS = frozenset({"token", "csrf", "password"})
+SECRETS = frozenset({"token", "csrf", "password", "secret"})
 log = logging.getLogger("pbs.web")
 
 

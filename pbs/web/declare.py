@@ -78,7 +78,7 @@ class Operation:
     """One operation: where it answers, to whom, what it asks, what it answers, and what carries it out.
 
     `written` = it is written down in the audit. `form` = what it asks comes from a form of a page, not as JSON.
-    `empty` = further statuses that it answers with nothing, and what each means.
+    `area` = what of the configuration's `open` it belongs to, where its path does not say so. `empty` = further statuses that it answers with nothing, and what each means.
     """
 
     method: str
@@ -91,6 +91,7 @@ class Operation:
     written: bool
     form: bool
     empty: Mapping[int, str]
+    area: str = ""
 
     @property
     def name(self) -> str:
@@ -132,6 +133,7 @@ def operation(
     written: bool | None = None,
     form: bool = False,
     empty: Mapping[int, str] | None = None,
+    area: str = "",
 ) -> Callable[[Work], Operation]:
     """Make an operation of a function `(request, asked)`; what it asks is the type of its second argument.
 
@@ -142,7 +144,7 @@ def operation(
         asks = get_type_hints(work)["asked"]
         needs = role if role is not None else Role.VIEWER if method == "GET" else Role.OPERATOR
         noted = written if written is not None else method != "GET"
-        return Operation(method, path, work, asks, answers, status, needs, noted, form, empty or {})
+        return Operation(method, path, work, asks, answers, status, needs, noted, form, empty or {}, area)
 
     return declare
 

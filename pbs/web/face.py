@@ -49,8 +49,8 @@ class Face(Protocol):
         """Take up a changed configuration: what could not be settled, and which fields wait for the next start."""
         ...
 
-    def feed(self, name: str) -> bytes:
-        """The feed of one source, or of all."""
+    def feed(self, name: str, kind: str = "xml") -> bytes:
+        """The feed of one source, or of all: RSS (`xml`) or JSON Feed (`json`)."""
         ...
 
     def next(self, name: str) -> datetime | None:
@@ -59,6 +59,10 @@ class Face(Protocol):
 
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """Figures for Prometheus."""
         ...
 
     def repository_bytes(self, name: str) -> int | None:

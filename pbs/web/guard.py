@@ -178,6 +178,8 @@ def on_tcp(keys: Keeper, failures: Failures, unlocked: frozenset[str], cookie: s
         resource = request.match_info.route.resource
         # From the route that matched, not from what the address looks like.
         area = resource.canonical.split("/")[1] if resource is not None else ""
+        if answers is not None and answers.area:
+            area = answers.area
         if needed is Role.NOBODY or area in unlocked:
             return await handler(request)
         request[WHO] = who = _identify(request, keys, failures, cookie)

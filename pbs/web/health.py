@@ -9,10 +9,11 @@ from aiohttp import web
 from pydantic import Field
 
 from pbs.errors import NotFound
+from pbs.metrics import CONTENT_TYPE
 from pbs.promises import Health, Promise, State
 from pbs.views import promises_view
 from pbs.web import shapes
-from pbs.web.declare import Asked, operation
+from pbs.web.declare import Asked, Media, OfAPage, operation
 from pbs.web.face import FACE
 
 
@@ -37,6 +38,14 @@ async def health(request: web.Request, asked: SomePromises) -> web.StreamRespons
     return web.json_response(view, status=503 if view["state"] == State.BROKEN else 200)
 
 
+@operation(
+    "GET", "/metrics", Media("application/openmetrics-text", "Figures for Prometheus, as OpenMetrics.")
+)
+async def metrics(request: web.Request, asked: OfAPage) -> web.StreamResponse:  # noqa: ARG001
+    """Figures for Prometheus."""
+    return web.Response(body=await request.app[FACE].metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+
 def _asked(health: Health, source: str | None) -> Sequence[Promise]:
     """The promises that somebody asks for.
 
@@ -51,4 +60,4 @@ def _asked(health: Health, source: str | None) -> Sequence[Promise]:
     return found
 
 
-OPERATIONS = (promises, health)
+OPERATIONS = (promises, health, metrics)

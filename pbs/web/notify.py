@@ -5,23 +5,17 @@ What it sends besides is not read. However often it asks, one run waits.
 
 from __future__ import annotations
 
-import hmac
-import secrets
-from hashlib import sha256
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from pbs import keyring
-from pbs.errors import ConfigError, HomeError
+from pbs.errors import ConfigError
 from pbs.model import Cause, Kind
 from pbs.web.declare import Asked, Operation, Role, operation
 from pbs.web.face import FACE, Face
+from pbs.web.feeds import holds
 from pbs.web.guard import WHO, Who
-
-# Compared with where a source has no token, so that the answer takes as long: nobody knows it.
-NOTHING = secrets.token_bytes(32)
 
 
 class ByHeader(Asked):
@@ -71,14 +65,7 @@ def _take(request: web.Request, name: str, token: str) -> web.StreamResponse:
 
 
 def _right(face: Face, name: str, token: str) -> bool:
-    wanted = NOTHING
-    if name in face.sources:
-        try:
-            wanted = keyring.read(face.home.notify_token(name)).strip() or NOTHING
-        except (OSError, HomeError):
-            wanted = NOTHING
-    given = token.encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(sha256(given).digest(), sha256(wanted).digest())
+    return holds(face.home.notify_token(name) if name in face.sources else None, token)
 
 
 OPERATIONS: tuple[Operation, ...] = (notify, notify_by_path)

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "textlog": GROUND | {"clock", "files"},
     "views": GROUND | {"clock", "promises", "retention", "space"},
     "standing": GROUND | {"ledger", "retention", "space", "views"},
-    "feed": GROUND | {"text"},
+    "feed": GROUND | {"clock", "text"},
     "publish": GROUND | {"feed"},
     "config": GROUND | {"files", "home", "text", "render"},
     "ledger": GROUND | {"clock", "files", "space"},
@@ -63,6 +63,10 @@ ROOMS: dict[str, set[str]] = {
         "text",
         "threads",
     },
+    "metrics": GROUND | {"clock", "ledger", "promises", "threads"},
+    "messages": GROUND
+    | {"clock", "config", "home", "keyring", "ledger", "process", "promises", "schedule", "text"},
+    "oversight": GROUND | {"clock", "home", "ledger", "messages", "metrics", "promises"},
     "runs": GROUND | {"clock", "retention", "space", "text"},
     "schedule": GROUND | {"text"},
     "telling": GROUND | {"runs", "text"},
@@ -70,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     | {"admission", "browse"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
     | {"keyring", "standing"}
-    | {"config", "promises", "retention", "space", "telling", "text", "views"},
+    | {"config", "metrics", "promises", "publish", "retention", "space", "telling", "text", "views"},
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {
@@ -143,6 +147,9 @@ DOORS: dict[str, set[str]] = {
     "jinja2": {"render"},
     "feedgen": {"feed"},
     "segno": {"qr"},
+    "prometheus_client": {"metrics"},
+    "apprise": {"messages"},
+    "smtplib": {"messages"},
     "lxml": set(),
     "pydantic": {"config", "web"},
     "typer": {"cli"},

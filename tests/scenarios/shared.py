@@ -30,12 +30,12 @@ def fresh(word: str = "s") -> str:
 
 
 @contextlib.contextmanager
-def home_in_service(server: str = "") -> Iterator[Pbs]:
+def home_in_service(server: str = "", rest: str = "") -> Iterator[Pbs]:
     """A served home in a folder of its own; nothing of it may outlive the block."""
     with short_folder() as path:
         pbs = Pbs(path)
-        if server:
-            pbs.configure(server)
+        if server or rest:
+            pbs.configure(server, rest)
         pbs.start()
         try:
             yield pbs

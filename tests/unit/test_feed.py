@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pbs.feed import OUTPUT_HEAD, OUTPUT_TAIL, render_feed
+from pbs.feed import OUTPUT_HEAD, OUTPUT_TAIL, render_feed, render_json
 from pbs.model import Cause, Kind, Outcome, Run, RunState
 
 BASE = "https://backup.example.org"
@@ -203,3 +204,27 @@ def test_a_flood_is_bounded() -> None:
     assert "<first>" in shown
     assert shown.endswith("<last>")
     assert len(shown) < OUTPUT_HEAD + OUTPUT_TAIL + 500
+
+
+# JSON Feed
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING), max_size=4))
+def test_the_json_feed_tells_the_same(said: list[tuple[str, str, str]]) -> None:
+    """Whatever runs print, the JSON Feed is well-formed, and has the items, titles and times of the RSS document."""
+    runs = [
+        replace(failed(RUN), id=f"r{number}", message=message, hint=hint, output=output)
+        for number, (message, hint, output) in enumerate(said)
+    ]
+    document = json.loads(render_json("Backups of web1", LINK, runs, base_url=BASE))
+    assert document["version"] == "https://jsonfeed.org/version/1.1"
+    rss = items(render_feed("Backups of web1", LINK, runs, base_url=BASE))
+    assert [each["id"] for each in document["items"]] == [text(item, "guid") for item in rss]
+    assert [each["title"] for each in document["items"]] == [text(item, "title") for item in rss]
+    assert [each["url"] for each in document["items"]] == [text(item, "link") for item in rss]
+    for each, item in zip(document["items"], rss, strict=True):
+        assert each["date_published"] == "2025-03-01T13:00:00Z"
+        assert "\x1b" not in each["content_text"]
+        assert each["_pbs"] == {"source": "web1", "kind": "pull", "outcome": "failed"}
+        assert text(item, "description").replace("&lt;", "<").split() or each["content_text"]

@@ -106,7 +106,7 @@ BROKEN = [
     ("feed", standing(), {"feed": None}),
     ("feed", standing(), {"feed": FeedFile(NOW, whole=False)}),
     ("feed", standing(), {"feed": FeedFile(NOW - DAY, whole=True)}),
-    ("endpoint", standing(), {"endpoint": False}),
+    ("endpoint", standing(), {"endpoint": False, "silent": NOW - HOUR}),
     ("repository", standing(made=None), {}),
     ("repository", standing(damaged={DamageState.WAITING: 1}), {}),
     ("verified", standing(made=None), {}),
@@ -131,7 +131,8 @@ WARNINGS = [
     ("clock", standing(arrived=Arrival(NOW - HOUR, NOW - DAY, "pull-ok", Outcome.OK)), {}),
 ]
 KEPT = [
-    ("endpoint", standing(), {"endpoint": False, "busy": True}),
+    ("endpoint", standing(), {"endpoint": False, "silent": NOW}),
+    ("endpoint", standing(), {"endpoint": False, "silent": NOW - HOUR, "busy": True}),
     ("endpoint", standing(), {"endpoint": False, "source": replace(SOURCE, endpoint="on-demand")}),
     ("fresh", standing(), {"source": replace(SOURCE, schedule="manual")}),
     ("verified", standing(made=NOW - 900 * DAY), {"source": replace(SOURCE, keeping=Keeping(verify=None))}),
@@ -336,17 +337,17 @@ async def test_since_outlives_whoever_looked(home: Home, ledger: Ledger) -> None
     """A controller that starts anew tells the same `since`; what changed while none ran is dated when it is seen."""
     config = load(home)
     clock: Any = Clock()
-    first = await Watch(home, ledger, clock).now(known(config))
+    first = (await Watch(home, ledger, clock).now(known(config))).health
     assert {each.since for each in first.promises} == {NOW}
     assert {each.name: each.state for each in first.of("old")} == {"configured": State.BROKEN}
     clock.moment = NOW + HOUR
     pull(ledger, Outcome.FAILED, NOW)
-    second = await Watch(home, ledger, clock).now(known(config))
+    second = (await Watch(home, ledger, clock).now(known(config))).health
     changed = {each.name for each in second.promises if each.since == clock.moment}
     assert {"last-run"} <= changed <= {"last-run", "feed", "fresh", "reachable", "copy", "scheduler"}
     ledger.remove_source("old", NOW, purge=False)
     clock.moment = NOW + 2 * HOUR
-    third = await Watch(home, ledger, clock).now(known(config))
+    third = (await Watch(home, ledger, clock).now(known(config))).health
     assert third.of("old") == ()
     assert {name for name, _ in ledger.vitals.promises()} == {"", "web"}
 

@@ -1,0 +1,51 @@
+"""What the controller does for those who watch it: the look at promises, figures for Prometheus, messages. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from pbs.clock import Clock
+from pbs.home import Home
+from pbs.ledger import Ledger
+from pbs.messages.messenger import Messenger
+from pbs.metrics import Meter
+from pbs.promises import Health
+from pbs.promises.watch import Known, Watch
+
+
+class Oversight:
+    """The watchers of one home. Held by the controller."""
+
+    def __init__(self, home: Home, ledger: Ledger, clock: Clock) -> None:
+        self._watch = Watch(home, ledger, clock)
+        self._meter = Meter(ledger, self._watch, clock)
+        self._messenger = Messenger(home, ledger, clock)
+
+    def changed(self) -> None:
+        """Something happened that a promise may hang on."""
+        self._watch.changed()
+
+    async def turn(self, known: Known) -> None:
+        """Look, if it is time, and have said what there is to say."""
+        try:
+            await self._watch.turn(self._with_channels(known))
+        finally:
+            if self._watch.newest is not None:
+                self._messenger.turn(known.config, self._watch.newest.health)
+
+    async def end(self) -> None:
+        """Let go of messages that are on their way: they are sent after the next start."""
+        await self._messenger.end()
+
+    def _with_channels(self, known: Known) -> Known:
+        return replace(known, channels=self._messenger.faults)
+
+    async def health(self, known: Known, *, fresh: bool = True) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once."""
+        return (await self._watch.now(self._with_channels(known), fresh=fresh)).health
+
+    async def metrics(self, known: Known, coming: Callable[[str], datetime | None]) -> bytes:
+        """The figures, with when each source is pulled next."""
+        return await self._meter.read(self._with_channels(known), coming)
