@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pbs.errors import UsageError
 from pbs.model import Cause, Kind, RunState
-from pbs.web import api
+from pbs.web import api, holding
 from pbs.web.cancelling import who
 from pbs.web.declare import operation, taken
 from pbs.web.face import FACE, known
@@ -38,6 +38,19 @@ class Pin(OfAForm):
     snapshot: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     pinned: Literal["yes", "no"]
     note: Annotated[str, Field(max_length=200)] = ""
+
+
+class Why(OfAForm):
+    """A source, and why no snapshot of it shall be removed."""
+
+    name: str
+    why: Annotated[str, Field(max_length=500)] = ""
+
+
+class OneSource(OfAForm):
+    """A source."""
+
+    name: str
 
 
 @operation("POST", "/sources/{name}/runs", PAGE, status=303, form=True)
@@ -80,4 +93,18 @@ async def pin(request: web.Request, asked: Pin) -> web.StreamResponse:
     return go_to(f"/sources/{asked.name}#snapshots")
 
 
-OPERATIONS = (ask, cancel, again, pin)
+@operation("POST", "/sources/{name}/hold", PAGE, status=303, form=True)
+async def hold(request: web.Request, asked: Why) -> web.StreamResponse:
+    """Let no snapshot of a source be removed until somebody resumes it."""
+    holding.held(request, asked.name, asked.why)
+    return go_to(f"/sources/{asked.name}")
+
+
+@operation("POST", "/sources/{name}/resume", PAGE, status=303, form=True)
+async def resume(request: web.Request, asked: OneSource) -> web.StreamResponse:
+    """Lift what a tripwire or a person stopped."""
+    holding.resumed(request, asked.name)
+    return go_to(f"/sources/{asked.name}")
+
+
+OPERATIONS = (ask, cancel, again, pin, hold, resume)

@@ -68,6 +68,7 @@ class Line:
     size: int | None = None
     broken: int = 0
     warned: int = 0
+    held: bool = False
 
     @property
     def word(self) -> str:
@@ -78,7 +79,11 @@ class Line:
     @property
     def glance(self) -> str:
         """In order, in trouble, or not begun."""
-        return "trouble" if self.broken or self.word in (*TROUBLE, "partial", "cancelled") else self.word
+        return (
+            "trouble"
+            if self.broken or self.held or self.word in (*TROUBLE, "partial", "cancelled")
+            else self.word
+        )
 
     @property
     def ok(self) -> datetime | None:
@@ -90,6 +95,7 @@ def lines_of(face: Face, health: Health, *names: str) -> list[Line]:
     """These sources."""
     standings = face.ledger.overview.standings(names)
     counts = Counter((each.source, each.state) for each in health.promises)
+    holds = face.ledger.custody.holds(names)
     return [
         Line(
             face.sources[name],
@@ -97,6 +103,7 @@ def lines_of(face: Face, health: Health, *names: str) -> list[Line]:
             face.repository_bytes(name),
             counts[name, State.BROKEN],
             counts[name, State.WARNING],
+            name in holds,
         )
         for name in names
     ]
@@ -112,7 +119,13 @@ def chosen(lines: Iterable[Line], wanted: Wanted, coming: Callable[[str], dateti
     ]  # fmt: skip
     found.sort(key=lambda line: line.source.name.lower())
     keys: dict[str, Callable[[Line], Any]] = {
-        "worst": lambda line: (-line.broken, ORDER.get(line.word, len(ORDER)), -line.warned, _time(line.ok)),
+        "worst": lambda line: (
+            -line.broken,
+            not line.held,
+            ORDER.get(line.word, len(ORDER)),
+            -line.warned,
+            _time(line.ok),
+        ),
         "ok": lambda line: _time(line.ok),
         "next": lambda line: _time(coming(line.source.name), far=True),
         "size": lambda line: -(line.size or 0),

@@ -7,6 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from pbs.ledger.custody import Note
 from pbs.text import clean_line
 from pbs.views import hold_view
 from pbs.web import shapes
@@ -30,18 +31,28 @@ class WhyHold(OneSource):
 @operation("POST", "/api/v1/sources/{name}/hold", shapes.Hold, role=Role.OPERATOR)
 async def hold(request: web.Request, asked: WhyHold) -> web.StreamResponse:
     """Let no snapshot of it be removed until somebody resumes it. It is backed up as before."""
-    face = request.app[FACE]
-    why = clean_line(asked.why, 500) or "no reason was given"
-    face.ledger.custody.hold(known(face, asked.name), why, face.time.now(), by=who(request))
-    return web.json_response(hold_view(asked.name, face.ledger.custody.held(asked.name)))
+    return web.json_response(hold_view(asked.name, held(request, asked.name, asked.why)))
 
 
 @operation("POST", "/api/v1/sources/{name}/resume", shapes.Hold, role=Role.OPERATOR)
 async def resume(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """Lift what a tripwire or a person stopped: somebody has looked, and what is there now is right."""
+    return web.json_response(hold_view(asked.name, resumed(request, asked.name)))
+
+
+def held(request: web.Request, name: str, why: str) -> Note | None:
+    """Hold a source, for whoever asks this; how it stands then."""
     face = request.app[FACE]
-    face.ledger.custody.resume(known(face, asked.name), face.time.now(), who(request))
-    return web.json_response(hold_view(asked.name, face.ledger.custody.held(asked.name)))
+    said = clean_line(why, 500) or "no reason was given"
+    face.ledger.custody.hold(known(face, name), said, face.time.now(), by=who(request))
+    return face.ledger.custody.held(name)
+
+
+def resumed(request: web.Request, name: str) -> Note | None:
+    """Lift what stopped a source, for whoever asks this; how it stands then."""
+    face = request.app[FACE]
+    face.ledger.custody.resume(known(face, name), face.time.now(), who(request))
+    return face.ledger.custody.held(name)
 
 
 OPERATIONS = (hold, resume)

@@ -59,6 +59,7 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
         promises=[
             promise_view(each) for each in worst_first(health.of(name)) if each.state is not State.KEPT
         ],
+        held=face.ledger.custody.held(name),
         coming=face.next(name),
         strip=strip_of(overview.strips([name], STRIP).get(name, [])),
         runs=[run_view(each) for each in face.ledger.runs(name, limit=NEWEST_RUNS)],

@@ -101,7 +101,7 @@ def _past(
             "queued": begun, "started": begun, "ended": begun + timedelta(seconds=dice.randrange(4, 400)),
             "snapshot": snapshot, "files": 1000 + number if read else None, "bytes": size if read else None,
             "added_bytes": added if read else None, "stored_bytes": added // 2 if read else None,
-            "warnings": 0, "attempt": 1, "message": SAID.get(outcome, f"{outcome}: not all was as it should be"),
+            "warnings": 0, "attempt": 1, "message": SAID.get(outcome, "not all was as it should be"),
             "hint": None if outcome == "ok" else "look at the log of the run",
         })  # fmt: skip
         if read:

@@ -6,9 +6,11 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -184,6 +186,36 @@ def test_a_snapshot_is_pinned(browser: Browser, place: tuple[Pbs, SourceHost]) -
         expect(page.get_by_role("cell", name="POST /sources/{name}/pin")).to_have_count(2)
 
 
+def test_a_source_is_held_and_resumed(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
+    """A person says why nothing shall be removed; it stands on the page and in the list until somebody has looked."""
+    with visit(browser, *at(place[0])) as visitor:
+        page = visitor.enter(path="/sources/slow")
+        page.get_by_label("Why no snapshot").fill("somebody <b>deleted</b> half of it")
+        page.get_by_role("button", name="Hold", exact=True).click()
+        expect(page.get_by_text("somebody <b>deleted</b> half of it", exact=True)).to_be_visible()
+        visitor.see("held")
+        page.goto("/?show=trouble")
+        expect(page.get_by_role("link", name="held")).to_be_visible()
+        page.goto("/sources/slow")
+        page.get_by_role("button", name="I have looked").click()
+        expect(page.get_by_text("somebody <b>")).to_have_count(0)
+
+
+def test_times_are_those_of_the_reader(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
+    """A zone that is chosen in one browser is what its pages tell times in."""
+    with visit(browser, *at(place[0])) as visitor:
+        page = visitor.enter(path="/settings")
+        page.get_by_label("Show times in").select_option("Asia/Kathmandu")
+        page.get_by_role("button", name="Use it").click()
+        page.goto("/runs")
+        expect(page.get_by_text("Times are in Asia/Kathmandu.")).to_be_visible()
+        told = page.locator("tbody time").first
+        moment = datetime.fromisoformat(told.get_attribute("datetime") or "").astimezone(
+            ZoneInfo("Asia/Kathmandu")
+        )
+        expect(told).to_have_text(f"{moment:%Y-%m-%d %H:%M}")
+
+
 def test_nothing_of_a_source_runs(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
     """T20: names, messages and logs that hold markup are shown as they are, while the run goes on and afterwards."""
     pbs, _ = place
@@ -224,7 +256,13 @@ def test_a_viewer_sees_and_presses_nothing(browser: Browser, place: tuple[Pbs, S
             )
             assert 0 == forms.count(), path
         csrf = page.locator('input[name="csrf"]').first.get_attribute("value") or ""
-        for path in ("/sources/slow/runs", "/runs/x/cancel", "/sources/slow/pin", "/quarantine/1/discard"):
+        for path in (
+            "/sources/slow/runs",
+            "/runs/x/cancel",
+            "/sources/slow/pin",
+            "/sources/slow/hold",
+            "/quarantine/1/discard",
+        ):
             assert 403 == page.request.post(path, form={"csrf": csrf}).status, path
         assert 403 == page.request.get("/sources/slow/configuration").status
 
