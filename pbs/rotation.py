@@ -173,9 +173,19 @@ def _written(intent: Intent) -> bytes:
 
 
 def _read(path: Path) -> Intent | None:
-    """What a killed rotation was about; None where there was none. A torn file cannot be: it is written whole."""
+    """What a killed rotation was about; None where there was none. A torn file cannot be: it is written whole.
+
+    Raises:
+        HomeError: it is there and none of ours, or it cannot be read.
+    """
     with files.explained("read what a rotation left", path):
-        if not path.exists():
-            return None
-        values = json.loads(keyring.read(path))
-    return Intent(values["password"], values["key"], values["old"])
+        written = keyring.read(path) if path.exists() else None
+    if written is None:
+        return None
+    try:
+        return Intent(**json.loads(written))
+    except (ValueError, TypeError) as error:
+        raise HomeError(
+            f"{path} is damaged: it tells of a new repository password that was not finished",
+            "the password in the .key file beside it opens the repository; move this file away, and keep it",
+        ) from error

@@ -17,7 +17,7 @@ from pbs.model import DamageState, Kind, Outcome, Run, RunState
 from pbs.space import Growth
 
 # Packs lie in so many folders, each read again as a whole.
-PACK_FOLDERS = 256
+FOLDERS = 256
 PRUNED = "pruned"
 # What a run printed can be long, and no overview shows it.
 COLUMNS = [
@@ -109,7 +109,7 @@ class Overview:
                     .group_by(source.c.name, repository.c.created)
                 )
                 for name, made, count, oldest in db.execute(query):
-                    found[name] = oldest if count == PACK_FOLDERS else made
+                    found[name] = oldest if count == FOLDERS else made
         return found
 
     def damaged(self, names: Iterable[str]) -> set[str]:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pbs.ledger import rows
 from pbs.ledger.custody import USABLE
-from pbs.ledger.overview import by_seq
+from pbs.ledger.overview import FOLDERS, by_seq
 from pbs.ledger.schema import (
     damage,
     entry,
@@ -51,8 +51,6 @@ PAIRS = {
     for kind in KINDS
     for outcome in (*OWN_ENDS, *((Outcome.MISSED, Outcome.INTERRUPTED) if kind is Kind.PULL else ()))
 }
-# So many folders of packs a repository has.
-FOLDERS = 256
 
 
 @dataclass(frozen=True, slots=True)

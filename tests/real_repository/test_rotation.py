@@ -18,7 +18,7 @@ from pbs import files
 from pbs.admission import Place, differences
 from pbs.assemble import handle_of, password_of, place_of
 from pbs.clock import SystemClock
-from pbs.errors import LeaseHeld, UsageError, WrongPassword
+from pbs.errors import HomeError, LeaseHeld, UsageError, WrongPassword
 from pbs.files import locked, write
 from pbs.home import Home
 from pbs.ledger import Ledger, open_ledger
@@ -144,6 +144,10 @@ async def test_nobody_is_disturbed(setting: Setting) -> None:
         with locked(home.locks / f"web1.{lock}.lock", shared=shared), pytest.raises(LeaseHeld):
             await rotate(home, ledger, "web1", SystemClock())
     assert "a password" == await opens(home, ledger, snapshot)
+    write(home.rotation("web1"), b"{}")
+    with pytest.raises(HomeError, match="is damaged"):
+        recover(home, ledger, "web1")
+    home.rotation("web1").unlink()
     home.password("web1").unlink()
     with pytest.raises((UsageError, WrongPassword)):
         await rotate(home, ledger, "web1", SystemClock())
