@@ -68,9 +68,12 @@ def recover(home: Home, ledger: Ledger, name: str) -> None:
 
     Readers may be there: each opens the repository through links of its own.
     """
-    path, known = home.rotation(name), ledger.repository(name)
+    path = home.rotation(name)
     intent = _read(path)
-    if intent is not None and known is not None:
+    if intent is None:
+        return
+    known = ledger.repository(name)
+    if known is not None:
         if password_of(home, name) == intent.password:
             _forward(home, ledger, known, intent)
         else:

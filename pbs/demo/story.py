@@ -257,6 +257,23 @@ def _fetch(server: Server, token: str | None) -> tuple[int, bytes]:
         connection.close()
 
 
+async def change_password(stage: Stage) -> str:
+    """The repository gets a new password; what is read after this is read with it."""
+    keys = stage.server.home / "srv/backup/pbs/demo.restic/keys"
+    before = await stage.server.document("snapshots", "demo")
+    old = {path.name for path in keys.iterdir()}
+    made = await stage.server.document("key", "rotate", "demo")
+    left = {path.name for path in keys.iterdir()}
+    hold(
+        left == {made["key"]} and not left & old, "the old key file lies there still, or the new one does not"
+    )
+    after = await stage.server.document("snapshots", "demo")
+    hold(before == after, "the snapshots are not the same as before")
+    return (
+        f"all {len(after['snapshots'])} snapshots are there, and nothing is left that the old password opens"
+    )
+
+
 async def mount_and_compare(stage: Stage) -> str:
     """The newest snapshot, mounted, is the source: every name, byte and attribute."""
     place = stage.folder / "mount"
@@ -309,6 +326,7 @@ STEPS: tuple[tuple[str, str, Step, bool], ...] = (
     ("append-only", "fourth pull, from a source in other hands", suffer_intruder, False),
     ("unharmed", "looking for what the intruder changed", find_all_unharmed, False),
     ("feed", "reading the feed", read_feed, False),
+    ("password", "changing the password of the repository", change_password, False),
     ("mount", "mounting the newest snapshot and comparing it with the source", mount_and_compare, False),
     ("restore", "restoring it and comparing that with the source", restore_and_compare, False),
     ("one-file", "fetching one file", get_one_file, False),
