@@ -191,6 +191,7 @@ class Source:
     admission: Verified = Verified.FULL
     reread_every: int = 100
     max_age: float | None = None
+    max_entries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

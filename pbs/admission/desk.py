@@ -267,12 +267,14 @@ class Desk:
             UnsoundTree: it is not whole, or none that a system could hold.
         """
         known = self._known("snapshots", "")
-        for receipt in self._ledger.usable(self._place.source):
+        usable = self._ledger.usable(self._place.source)
+        for receipt in usable:
             if receipt.tree is not None and receipt.tree == wanted.tree and receipt.id in known:
                 return None
         return await sound(
-            self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience()
-        )
+            self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience(),
+            self._source.max_entries, max((each.files or 0 for each in usable), default=0),
+        )  # fmt: skip
 
     def _patience(self) -> float:
         """The seconds that a look through a snapshot may take, by how long its source took to make it."""

@@ -254,6 +254,11 @@ class DefaultFields(Fields):
         "the headers of packs and all folders, but no file's content: for a server too slow for more. Receipts say which it was.",
         takes='"full" or "structure"', examples=("structure",),
     )  # fmt: skip
+    max_entries: kinds.MaxEntries = field(
+        "auto", "How many files and folders a snapshot may hold. A source in other hands could send a few kilobytes that list for "
+        'days; beyond it the snapshot is refused. "auto" is 200,000, and as many more as the folders that were ever sent explain, each found in many places.',
+        takes='"auto" or number', examples=(50_000_000,),
+    )  # fmt: skip
     reread_every: kinds.RereadEvery = field(
         100, "Every so many runs the source reads all its files again, not only those whose size or time changed; also "
         "after each incident. 0 = only then.",

@@ -256,6 +256,10 @@ def _percent_or_off(value: object) -> int | None:
     return None if value == "off" else percent(value)
 
 
+def _max_entries(value: object) -> int | None:
+    return None if value == "auto" else _whole(1000, 10**12, 'number of entries, and not "auto"')(value)
+
+
 def _canaries(value: object) -> tuple[str, ...]:
     right = 'write a list of paths in the snapshot, such as ["/srv/data/canary.txt"]'
     if not isinstance(value, list) or len(value) > MOST_CANARIES:
@@ -329,6 +333,11 @@ Jitter = Annotated[float | None, PlainValidator(_jitter), WithJsonSchema(_STRING
 MaxAge = Annotated[float | None, PlainValidator(_max_age), WithJsonSchema(_STRING)]
 Push = Annotated[str, PlainValidator(_push), WithJsonSchema(_STRING)]
 Percent = Annotated[int, PlainValidator(percent), WithJsonSchema(_STRING | {"pattern": "^[0-9]{1,3}%$"})]
+MaxEntries = Annotated[
+    int | None,
+    PlainValidator(_max_entries),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1000}, {"enum": ["auto"]}]}),
+]
 PercentOrOff = Annotated[
     int | None,
     PlainValidator(_percent_or_off),

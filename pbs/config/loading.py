@@ -258,6 +258,7 @@ def _source(home: Home, name: str, fields: SourceFields, reserve: tuple[int, int
         tripwires=_tripwires(fields),
         admission=Verified(fields.admission),
         reread_every=fields.reread_every,
+        max_entries=fields.max_entries,
         migrate=fields.migrate,
         schedule=fields.schedule,
         timezone=fields.timezone,

@@ -37,8 +37,8 @@ MOST_THREADS = 4
 # How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
 BROKE = frozenset({2, -6, -9, -24})
 PACK_OF_INDEX = re.compile(rb'"id":"([0-9a-f]{64})","blobs"')
-CONTENT_OF_INDEX = re.compile(
-    rb'"type":"data","offset":[0-9]{1,12},"length":([0-9]{1,12}),"uncompressed_length":([0-9]{1,12})}'
+BLOB_OF_INDEX = re.compile(
+    rb'"type":"(data|tree)","offset":[0-9]{1,12},"length":([0-9]{1,12})(?:,"uncompressed_length":([0-9]{1,12}))?}'
 )
 LONGEST_MATCH = 128
 # What sealing adds to each blob.
@@ -56,15 +56,32 @@ class Exceeded(ResticError):
 
 @dataclass(slots=True)
 class Arrived:
-    """Bytes of files' content in packs: before and after it was packed; of what says how large it was, and only of that."""
+    """What packs hold, in bytes.
+
+    Attributes:
+        plain: Content of files before it was packed; of what says how large it was, and only of that.
+        packed: The same after it was packed.
+        folders: Lists of folders before they were packed.
+    """
 
     plain: int = 0
     packed: int = 0
+    folders: int = 0
 
     def add(self, more: Arrived) -> None:
         """Together with these."""
         self.plain += more.plain
         self.packed += more.packed
+        self.folders += more.folders
+
+    def count(self, kind: bytes, stored: bytes, plain: bytes | None) -> None:
+        """One blob, as an index tells it."""
+        length = max(0, int(stored) - SEAL_BYTES)
+        if kind == b"tree":
+            self.folders += int(plain) if plain is not None else length
+        elif plain is not None:
+            self.plain += int(plain)
+            self.packed += length
 
 
 @dataclass(slots=True)
@@ -129,16 +146,16 @@ class Inspector:
             handle = self._bounded(folder.path, folder.descriptor, packs)
             await _rebuild(handle)
             # Both read the same new index, and each costs mostly its start.
-            listed, broken = await together(_indexed(handle), _broken(handle, packs, full=self.full))
-            indexed, arrived = listed
-            bad = dict.fromkeys(set(packs) - indexed, UNREADABLE) | dict.fromkeys(broken & indexed, DAMAGED)
+            listed, broken = await together(indexed(handle), _broken(handle, packs, full=self.full))
+            named, arrived = listed
+            bad = dict.fromkeys(set(packs) - named, UNREADABLE) | dict.fromkeys(broken & named, DAMAGED)
             good = {name: size for name, size in packs.items() if name not in bad}
             if good and bad:
                 # An index that names a bad one would be no use: only what is good may be in it.
                 await in_thread(_leave_out, folder.path, bad)
                 await _rebuild(handle)
-                indexed, arrived = await _indexed(handle)
-                if indexed != good.keys():
+                named, arrived = await indexed(handle)
+                if named != good.keys():
                     raise ResticError(
                         "an index of what arrived could not be made", "try again: pull once more"
                     )
@@ -231,15 +248,21 @@ async def _rebuild(handle: Handle) -> None:
     await answered(handle, "repair", "index", "--read-all-packs", writing=True)
 
 
-async def _indexed(handle: Handle) -> tuple[set[str], Arrived]:
-    """The packs that the index of a view names, and what of files' content lies in them."""
+async def indexed(handle: Handle, *names: str) -> tuple[set[str], Arrived]:
+    """The packs that the index of a view names, or these files of it, and what lies in them."""
     named, arrived = set[str](), Arrived()
-    for entry in list(entries(handle.path / "index")):
+    for name in names or [entry.name for entry in entries(handle.path / "index")]:
         # Through a file: what one pack makes of an index may be far larger than the pack.
         with files.unnamed(handle.path) as file:
-            await answered(handle, "cat", "index", entry.name, stdout=file.fileno())
+            await answered(handle, "cat", "index", name, stdout=file.fileno())
             named |= _told(file, arrived)
     return named, arrived
+
+
+def largest(handle: Handle, most: int) -> list[str]:
+    """The largest index files, so many at most."""
+    found = sorted(entries(handle.path / "index"), key=lambda each: each.stat().st_size, reverse=True)
+    return [each.name for each in found[:most]]
 
 
 def _told(file: IO[bytes], arrived: Arrived) -> set[str]:
@@ -251,10 +274,9 @@ def _told(file: IO[bytes], arrived: Arrived) -> set[str]:
         text = kept + chunk
         named |= {found.decode() for found in PACK_OF_INDEX.findall(text)}
         last = 0
-        for found in CONTENT_OF_INDEX.finditer(text):
+        for found in BLOB_OF_INDEX.finditer(text):
             last = found.end()
-            arrived.plain += int(found[2])
-            arrived.packed += max(0, int(found[1]) - SEAL_BYTES)
+            arrived.count(found[1], found[2], found[3])
         kept = text[max(last, len(text) - LONGEST_MATCH) :]
     return named
 

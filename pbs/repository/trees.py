@@ -1,7 +1,8 @@
 """Whether a snapshot is whole, and its tree one that people can live with: looked at in a view that holds nothing else.
 
 Whole: each blob that it needs is in the index that was made here. Sane: names that a file can have, in order and once,
-no deeper than any system allows, not more of them than can be listed in the time that its source took to walk them.
+no deeper than any system allows, not more of them than what was sent can explain, nor than can be listed in the time that
+its source took to walk them.
 It decides nothing: what it finds wrong is an error with a reason.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from pbs.bounds import Bounds
 from pbs.errors import ResticError
 from pbs.repository import messages
-from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded, together
+from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded, indexed, largest, together
 from pbs.repository.messages import REPLACED, TYPES
 from pbs.repository.restic import Handle
 from pbs.repository.views import view
@@ -26,11 +27,21 @@ CPU_SECONDS, CPU_BYTES = 600, 100_000
 MOST_DEPTH = 2048
 MOST_SAID = 3
 LEAST_SECONDS = 120.0
+# So many entries are listed whatever they lie in. Beyond, each takes this much of a folder that somebody sent, and honest
+# folders that are the same ones in many places (a system's own snapshots) are so in at most so many.
+LEAST_ENTRIES = 200_000
+ENTRY_BYTES, COPIES = 100, 200
+# So much is enough for anybody's next snapshot, and is not looked for further; nor in more index files than these.
+ENOUGH_ENTRIES, MOST_INDEXES = 10_000_000, 20
 BEYOND = "something that restic breaks over, or cannot look at within its bounds of memory and time"
 
 
 class UnsoundTree(ResticError):
     """A snapshot lacks something, or its tree is none that a system could hold."""
+
+
+class EndlessTree(UnsoundTree):
+    """A snapshot lists more entries than it may."""
 
 
 @dataclass(slots=True)
@@ -49,11 +60,19 @@ class _Walk:
 
     tree: Tree = field(default_factory=Tree)
     levels: list[list[str]] = field(default_factory=lambda: [["", ""]])
+    most: int = LEAST_ENTRIES
+    seen: int = 0
 
     def take(self, line: bytes) -> None:
         values = messages.record(line)
         if values is None or values.get("message_type") != "node":
             return
+        self.seen += 1
+        if self.seen > self.most:
+            raise EndlessTree(
+                f"it holds more than {self.most} entries, which what was sent does not explain",
+                "look at that machine; if it is an honest one, `max_entries` of the source lets it have more",
+            )
         name, path, kind = values.get("name"), values.get("path"), values.get("type")
         if not isinstance(name, str) or not isinstance(path, str):
             raise _unsound("an entry without a name")
@@ -86,7 +105,13 @@ class _Walk:
 
 
 async def sound(
-    handle: Handle, work: Path, snapshot_id: str, index: Mapping[str, int], seconds: float
+    handle: Handle,
+    work: Path,
+    snapshot_id: str,
+    index: Mapping[str, int],
+    seconds: float,
+    most: int | None = None,
+    usual: int = 0,
 ) -> Tree:
     """Find out whether a snapshot is whole and sane.
 
@@ -96,6 +121,8 @@ async def sound(
         snapshot_id: The whole id.
         index: The admitted index files with their sizes.
         seconds: How long listing it may take.
+        most: How many entries it may have; None = as many as what lies there explains.
+        usual: About how many the snapshot before had.
 
     Raises:
         UnsoundTree: it is not, with the reason.
@@ -103,8 +130,33 @@ async def sound(
     """
     with view(handle.path, work, [snapshot_id], handle.key, index) as shown:
         limited = bounded(handle, shown.path, shown.descriptor, bounds_of(index))
-        _, tree = await together(_whole(limited), _walk(limited, snapshot_id, seconds))
+        bound = most
+        if bound is None:
+            bound = await explained(limited, usual) if 2 * usual > LEAST_ENTRIES else LEAST_ENTRIES
+        try:
+            return await _looked_through(limited, snapshot_id, seconds, bound)
+        except EndlessTree:
+            # Only now is it worth while to find out how many there may be.
+            more = await explained(limited, usual) if most is None else bound
+            if more <= bound:
+                raise
+        return await _looked_through(limited, snapshot_id, seconds, more)
+
+
+async def _looked_through(handle: Handle, snapshot_id: str, seconds: float, most: int) -> Tree:
+    _, tree = await together(_whole(handle), _walk(handle, snapshot_id, seconds, most))
     return tree
+
+
+async def explained(handle: Handle, usual: int) -> int:
+    """How many entries the folders that lie in a repository can hold, many of them in many places; or enough of them."""
+    found = 0
+    for each in largest(handle, MOST_INDEXES):
+        _, arrived = await indexed(handle, each)
+        found += COPIES * (arrived.folders // ENTRY_BYTES)
+        if found > ENOUGH_ENTRIES + 4 * usual:
+            break
+    return max(LEAST_ENTRIES, found)
 
 
 def patience(seconds: float) -> float:
@@ -141,8 +193,8 @@ async def _whole(handle: Handle) -> None:
         raise _unsound(f"a tree that is not whole ({'; '.join(said) or 'restic does not say why'})")
 
 
-async def _walk(handle: Handle, snapshot_id: str, seconds: float) -> Tree:
-    walk = _Walk()
+async def _walk(handle: Handle, snapshot_id: str, seconds: float, most: int) -> Tree:
+    walk = _Walk(most=most)
     try:
         async with asyncio.timeout(seconds):
             await answered(handle, "ls", "--json", "--recursive", snapshot_id, on_line=walk.take)

@@ -490,6 +490,36 @@ def test_a_tree_without_end_is_refused_in_time(stage: Stage, monkeypatch: pytest
     stage.exact()
 
 
+def test_a_tree_without_end_is_refused_by_its_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T15, F-6: it is listed only as far as what was sent explains it: seconds, and not the minutes that a clock gives."""
+    monkeypatch.setattr("pbs.repository.trees.LEAST_ENTRIES", 20_000)
+    stage.begin()
+    told = attacks.ladder(stage.forger(), **stage.fields)
+    verdict = stage.end(told["snapshot"])
+    assert verdict.refusal is not None
+    assert "entries, which what was sent does not explain" in verdict.refusal.message
+    stage.exact()
+
+
+def test_what_was_sent_explains_a_large_tree(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many files, and the same folders in many places, are let through; `max_entries` says otherwise where it is given."""
+    monkeypatch.setattr("pbs.repository.trees.LEAST_ENTRIES", 10)
+    for number in range(300):
+        (stage.data / f"new-{number}").write_bytes(b"")
+    first = stage.pull()
+    assert (stage.ledger.find_receipt("web1", first).files or 0) >= 300
+    stage.begin()
+    forger = stage.forger()
+    verdict = stage.end(forger.snapshot(forger.ladder(2, width=16), **stage.fields))
+    assert verdict.snapshot is not None, verdict.refusal
+    stage.source = replace(stage.source, max_entries=20)
+    (stage.data / "one more").write_bytes(b"")
+    stage.begin()
+    verdict = stage.end(stage.send())
+    assert verdict.refusal is not None
+    assert "more than 20 entries" in verdict.refusal.message
+
+
 def test_a_giant_of_small_pieces_is_counted(stage: Stage) -> None:
     """T15: a file that is large only when unpacked is sound; its size is in the receipt."""
     stage.begin()

@@ -97,7 +97,7 @@ def test_every_value_arrives(home: Home) -> None:
         Address("2001:db8::7", 2222, "pbs", EXAMPLE_HOST_KEY, key),
         "none", "on-demand", 250_000_000, Limits(20_000_000, 524_288), "off", "every 6h", 172800.0,
         "UTC", (22 * 60 + 30, 6 * 60), 300.0, 5, read_budget=20_000_000_000, write_budget=30_000_000_000,
-        reserve=(20_000_000_000, 0), tripwires=Tripwires(30, None, 80, 90, 10, 1_000_000_000, ("/srv/canary",)),
+        reserve=(20_000_000_000, 0), tripwires=Tripwires(30, None, 80, 90, 10, 1_000_000_000, ("/srv/canary",)), max_entries=50_000_000,
         keeping=Keeping({"last": 3, "hourly": 12, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 3, "within": "14d"},
                         keep_least=7, max_forget=10, verify=604800.0, legacy=False),
     )  # fmt: skip
