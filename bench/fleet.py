@@ -25,7 +25,7 @@ from box import Box, Broken, await_that
 from contenders import PACKAGES, missing
 from park import Park, fill, parts_of
 
-STATES = ("on-demand", "always")
+STATES = ("always", "on-demand")
 
 
 def main() -> int:
@@ -59,6 +59,8 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measures a server with many sources.")
     parser.add_argument("--sources", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--known", type=int, default=1000,
+                        help="with the others on paper, for the idle service and the long ledger (default 1000)")  # fmt: skip
     parser.add_argument("--files", type=int, default=20, help="files of each source's tree (default 20)")
     parser.add_argument("--at-once", type=int, default=4, help="runs at a time (default 4)")
     parser.add_argument("--seconds", type=float, default=60, help="how long to watch it idle (default 60)")
@@ -86,7 +88,7 @@ def measure(box: Box, options: argparse.Namespace) -> dict[str, Any]:
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": report.machine(box.folder),
         "versions": report.versions([]),
-        "sources": options.sources, "files": options.files, "at_once": options.at_once,
+        "sources": options.sources, "known": max(options.known, options.sources), "files": options.files, "at_once": options.at_once,
         "history": options.history, "seconds": options.seconds,
         "made_seconds": park.settle(),
     }  # fmt: skip
@@ -98,11 +100,12 @@ def measure(box: Box, options: argparse.Namespace) -> dict[str, Any]:
     for endpoint in STATES:
         park.stop()
         park.configure(endpoint=endpoint)
+        if endpoint == "on-demand":
+            park.on_paper(max(0, options.known - options.sources))
         ready = park.start()
         say(f"{endpoint}: ready after {ready:.1f} s; idle for {options.seconds:.0f} s")
         found["idle"][endpoint] = {"ready_seconds": ready, "parts": idle(park, endpoint, options)}
     park.stop()
-    park.configure(endpoint="on-demand")
     found["ledger"] = [growth(park, runs) for runs in sorted({options.history // 10 or 1, options.history})]
     return found
 
@@ -201,6 +204,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     machine, pace_, late = found["machine"], found["pace"], found["lateness"]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     yield f"{found['sources']} sources of {found['files']} files each, {found['at_once']} runs at a time; {found['date']}"
+    yield f"on demand and with a long ledger: {found['known']} sources, those beyond {found['sources']} configured and known, never pulled"
     yield f"{machine['cores']} cores, {machine['file_system']}, {machine['system']}, load at the beginning {machine['load'][0]}; {versions}"
     yield ""
     yield "| what | figure |"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from box import Box, Broken, await_that, environment
 from contenders import PBS, Sshd, tool
@@ -33,8 +34,8 @@ OWN = {
 class Park:
     """A home with `count` sources s0000 …, each with a key, an agent profile and a small tree of its own."""
 
-    def __init__(self, box: Box, count: int, files: int, at_once: int) -> None:
-        self.box, self.count, self._at_once = box, count, at_once
+    def __init__(self, box: Box, count: int, files: int, at_once: int, limits: str = "{}") -> None:
+        self.box, self.count, self._at_once, self._limits = box, count, at_once, limits
         self.home, self.trees = box.folder / "h", box.folder / "t"
         self.names = [f"s{number:04d}" for number in range(count)]
         self._environment = environment(box.folder)
@@ -90,7 +91,7 @@ class Park:
             f'[server]\nlisten = "off"\nworkers = {min(self._at_once, os.cpu_count() or 1)}\nmax_runs = {self._at_once}\n'
             f"max_runs_per_host = {self._at_once}\n"
             f'[defaults]\nhost = "127.0.0.1"\nport = {self.sshd.port}\nuser = "{getpass.getuser()}"\n'
-            f'host_key = "{self.sshd.host_key}"\nendpoint = "{endpoint}"\nschedule = "{schedule}"\n'
+            f'host_key = "{self.sshd.host_key}"\nendpoint = "{endpoint}"\nschedule = "{schedule}"\nlimits = {self._limits}\n'
         )
 
     def settle(self) -> float:
@@ -101,10 +102,32 @@ class Park:
         await_that(
             lambda: len(list((self.home / "srv/backup/pbs").glob("*.restic/config"))) == wanted or None,
             "making repositories",
-            60 + 3 * wanted,
+            60 + 5 * wanted,
         )
         self.pbs("reload")
         return time.perf_counter() - began
+
+    def on_paper(self, count: int) -> list[str]:
+        """More sources p0000 … that are configured and in the ledger, and have no repository: nobody ever pulls them.
+
+        For what looks at sources and not into repositories; while the service is stopped. Returns their names.
+        """
+        names = [f"p{number:04d}" for number in range(count)]
+        now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+        with closing(sqlite3.connect(self.ledger)) as db:
+            server = db.execute("SELECT server FROM source").fetchone()[0]
+            for name in names:
+                (self.home / "sources.d" / f"{name}.toml").write_text('ssh_key = "etc/keys/s0000.ssh"\n')
+                db.execute(
+                    "INSERT INTO source (uid, name, server, added) VALUES (?, ?, ?, ?)",
+                    (name, name, server, now),
+                )
+                db.execute(
+                    "INSERT INTO repository (id, source, engine, path, created) VALUES (?, ?, 'restic', ?, ?)",
+                    (f"{name:0<64}", name, f"srv/backup/pbs/{name}.restic", now),
+                )
+            db.commit()
+        return names
 
     def start(self) -> float:
         """Start the service; seconds until it answers a question about its sources."""
@@ -126,8 +149,12 @@ class Park:
         """Stop it."""
         self.pbs("stop")
 
-    def get(self, path: str) -> bytes:
-        """Ask the controller over its socket."""
+    def get(self, path: str, codes: tuple[int, ...] = (200,)) -> bytes:
+        """Ask the controller over its socket.
+
+        Raises:
+            Broken: it answers with another code.
+        """
         line = http.client.HTTPConnection("localhost", timeout=60)
         line.sock = socket.socket(socket.AF_UNIX)
         line.sock.settimeout(60)
@@ -136,9 +163,14 @@ class Park:
             line.request("GET", path)
             answer = line.getresponse()
             body = answer.read()
-            if answer.status >= 400:
+            if answer.status not in codes:
                 raise Broken(f"GET {path}: {answer.status} {body[:200]!r}")
             return body
+
+    def runs(self, **asked: str) -> list[dict[str, Any]]:
+        """The newest runs of which this is true, the newest first."""
+        found: list[dict[str, Any]] = json.loads(self.get(f"/api/v1/runs?{urlencode(asked)}"))["runs"]
+        return found
 
     def pull_all(self) -> float:
         """Pull every source; seconds of the command."""

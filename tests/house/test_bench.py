@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["pull", "fleet", "idle"])
+@pytest.mark.parametrize("name", ["pull", "fleet", "console"])
 def test_it_says_what_it_takes(name: str) -> None:
     """Everything that it needs of the product is where it looks for it."""
     done = subprocess.run(
