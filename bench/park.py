@@ -259,8 +259,6 @@ def fill(ledger: Path, history: int) -> int:
             have = db.execute("SELECT count(*) FROM run WHERE source = ?", (name,)).fetchone()[0]
             _fill_one(db, name, repository, have, history)
         db.commit()
-        db.execute("ANALYZE")
-        db.commit()
         return int(db.execute("SELECT count(*) FROM run").fetchone()[0])
 
 
