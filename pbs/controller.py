@@ -42,6 +42,8 @@ from pbs.web.app import serve
 TICK_SECONDS = 2.0
 UPKEEP_SECONDS = 600.0
 LATE_SECONDS = 60.0
+# How long one round writes feeds.
+PUBLISH_SECONDS = 0.5
 # From the begin of a run that a source gave notice of to the next such run, at least.
 NOTICE_SECONDS = 20.0
 # How many sources are dealt with in one transaction: nobody else is served meanwhile, and each takes milliseconds.
@@ -314,7 +316,11 @@ class Controller:
         if self._stale:
             self._stale.add(ALL)
         self._published, self._seen = ended, now
-        for name in sorted(self._stale):
+        begun, first = self.clock.monotonic(), {ALL, *(ended[run] for run in new)}
+        # A start has all of them to write: what just ended comes before, and the next slot waits for none of it.
+        for name in sorted(self._stale, key=lambda name: (name not in first, name)):
+            if self.clock.monotonic() - begun > PUBLISH_SECONDS:
+                break
             try:
                 write(self.home.feeds / f"{name}.xml", self.feed(name), mode=0o644)
             except PbsError as error:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy.pool import PoolProxiedConnection
 
 from pbs.ledger import rows
 from pbs.ledger.schema import entry, receipt, repository, run, source, writer
@@ -26,6 +27,20 @@ class Upkeep:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = writer(engine)
+        self._watching: PoolProxiedConnection | None = None
+
+    def changes(self) -> int:
+        """A number that is another one as soon as anybody has changed the ledger, this process included. For one thread."""
+        if self._watching is None:
+            # A connection that writes nothing: of its own changes none would be told.
+            self._watching = self._engine.raw_connection()
+        cursor = self._watching.cursor()
+        try:
+            cursor.execute("PRAGMA data_version")
+            (number,) = cursor.fetchone() or (0,)
+            return int(number)
+        finally:
+            cursor.close()
 
     def restore_run(self, value: Run) -> bool:
         """Write down a run that was found elsewhere; False where the ledger knows it."""

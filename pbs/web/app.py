@@ -22,6 +22,7 @@ from pbs.keyring import operator_token
 from pbs.model import ServerSettings
 from pbs.views import error_view
 from pbs.web import api, audit, events, feeds, pages
+from pbs.web.again import Again
 from pbs.web.content import AT_A_TIME, SLOTS
 from pbs.web.declare import Handler, routes_of
 from pbs.web.door import Doors, answering
@@ -110,12 +111,13 @@ def make_app(
 def _apps(face: Face, home: Home, server: ServerSettings, clock: Clock) -> list[web.Application]:
     """What answers on the socket, and what answers on TCP where anything does."""
     written, own = audit.written(face.ledger.access, clock), of_this_site(server.base_url)
-    apps = [make_app(face, written, on_socket(), own, aliases=server.feed_aliases)]
+    again = Again(clock, face.ledger.upkeep.changes).middleware()
+    apps = [make_app(face, written, on_socket(), own, again, aliases=server.feed_aliases)]
     if server.listen is not None:
         keys, failures = Keys(face.ledger.access, clock, operator_token(home)), Failures(clock)
         desk = Desk(keys, failures, secure=server.base_url.startswith("https://"))
         admit = on_tcp(keys, failures, frozenset(server.open), desk.cookie)
-        apps.append(make_app(face, written, admit, own, desk=desk, aliases=server.feed_aliases))
+        apps.append(make_app(face, written, admit, own, again, desk=desk, aliases=server.feed_aliases))
     return apps
 
 
