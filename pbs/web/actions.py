@@ -15,6 +15,9 @@ from pbs.web.declare import operation, taken
 from pbs.web.face import FACE, known
 from pbs.web.frame import PAGE, OfAForm, go_to
 
+# What may be asked for once more as it was; other kinds were wanted with something that holds once.
+AGAIN = frozenset({Kind.PULL, Kind.RETAIN, Kind.CHECK, Kind.MIGRATE})
+
 
 class AskedFor(OfAForm):
     """A run that somebody wants of a source."""
@@ -75,8 +78,10 @@ async def again(request: web.Request, asked: OneRun) -> web.StreamResponse:
     """Ask for the same once more, with what else was wanted of it then."""
     face = request.app[FACE]
     found = face.ledger.run(asked.run)
-    if found.state is not RunState.ENDED:
-        raise UsageError("this run has not ended", "wait for its end, or cancel it first")
+    if found.state is not RunState.ENDED or found.kind not in AGAIN:
+        raise UsageError(
+            "this run cannot be asked for once more", "wait for its end; ask for a restore where it was begun"
+        )
     made = face.request(known(face, found.source), found.kind, Cause.ASKED, found.options)
     return go_to(f"/runs/{made.id}")
 

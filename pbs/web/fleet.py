@@ -25,6 +25,8 @@ from pbs.web.frame import PAGE, page
 
 A_PAGE = 50
 STRIP = 30
+# Seconds between two looks of an open page.
+EVERY = 30
 TROUBLE = ("failed", "refused", "interrupted", "missed")
 # The worst first; whatever is not named here is in order.
 ORDER = {word: place for place, word in enumerate((*TROUBLE, "partial", "cancelled", "never"))}
@@ -177,6 +179,7 @@ async def fleet(request: web.Request, asked: Wanted) -> web.StreamResponse:
         request,
         "fleet.html.j2",
         asked=asked,
+        every=EVERY,
         server=[promise_view(each) for each in worst_first(health.of(None)) if each.state is not State.KEPT],
         lines=shown,
         found=len(found),

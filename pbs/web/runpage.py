@@ -16,6 +16,7 @@ from pbs.journal import Story, story_of
 from pbs.model import Kind, Outcome
 from pbs.telling import event_text, progress_text, stage_text
 from pbs.views import quarantined_view, receipt_view, run_view
+from pbs.web.actions import AGAIN
 from pbs.web.declare import OfAPage, operation
 from pbs.web.face import FACE
 from pbs.web.frame import PAGE, page
@@ -112,7 +113,7 @@ async def run(request: web.Request, asked: OneRun) -> web.StreamResponse:
     found = face.ledger.run(asked.run)
     story = await asyncio.to_thread(story_of, face.run_log(found), MOST_EVENTS)
     progress = story.progress if found.ended is None else None
-    received = [each for each in face.ledger.receipts(found.source) if each.run == found.id]
+    received = [each for each in face.ledger.usable(found.source) if each.run == found.id]
     aside = [
         each for each in face.ledger.quarantine.list(found.source, all_states=True) if each.run == found.id
     ]
@@ -130,6 +131,7 @@ async def run(request: web.Request, asked: OneRun) -> web.StreamResponse:
         received=[receipt_view(each) for each in received],
         aside=[quarantined_view(each) for each in aside],
         here=found.source in face.sources,
+        again=found.kind in AGAIN,
     )
 
 

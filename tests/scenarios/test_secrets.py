@@ -120,7 +120,7 @@ def test_the_password_is_in_its_file_and_in_a_pipe_alone(home: Pbs, source: Sour
     assert [f"etc/keys/{name}.key"] == elsewhere
     assert [f"etc/keys/{name}.key"] == holders(home.home, password)
     assert not holders(source.root, password)
-    shown = [get(home, path) for path in ("/", f"/runs/{run}", "/api/v1/runs", "/api/v1/sources", "/feeds/all.xml",
+    shown = [get(home, path) for path in ("/", f"/sources/{name}", f"/sources/{name}/configuration", "/settings", "/audit", f"/runs/{run}", "/api/v1/runs", "/api/v1/sources", "/feeds/all.xml",
                                           f"/feeds/{name}.xml", f"/api/v1/sources/{name}/snapshots")]  # fmt: skip
     verbs = (("log", name), ("log", name, "--json"), ("source", "show", name, "--json"), ("runs", "--json"),
              ("config", "show", name), ("status", "--json"), ("doctor",))  # fmt: skip

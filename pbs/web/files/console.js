@@ -1,4 +1,4 @@
-// Keeps the page of a run fresh while the run goes on. What changed is asked of the server, which makes all text; this
+// Keeps pages fresh: that of a run while it goes on, the list of sources now and then. What changed is asked of the server, which makes all text; this
 // only puts the new parts in the place of the old ones. Without it the page is as good, once it is loaded again.
 "use strict";
 
@@ -11,8 +11,10 @@
 
   const live = () => document.getElementById("live");
 
-  function swap(old, fresh) {
+  function swap(old, fresh, over) {
     if (old.outerHTML === fresh.outerHTML) return;
+    // Nothing is taken from under the fingers of somebody who stands on it with the keyboard.
+    if (!over && old.contains(document.activeElement)) return;
     const log = old.querySelector(".log");
     const atEnd = log === null || log.scrollTop + log.clientHeight > log.scrollHeight - 40;
     const top = log === null ? 0 : log.scrollTop;
@@ -26,21 +28,22 @@
     busy = true;
     due = false;
     try {
-      const answer = await fetch(location.pathname, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" }, cache: "no-store" });
       if (answer.redirected) {
         location.reload(); // the login is over
         return;
       }
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const over = source !== null && page.querySelector("#live[data-events]") === null;
         for (const part of page.querySelectorAll("#live [data-part]")) {
           const old = live().querySelector(`[data-part="${part.dataset.part}"]`);
-          if (old !== null) swap(old, document.importNode(part, true));
+          if (old !== null) swap(old, document.importNode(part, true), over);
         }
         document.title = page.title;
-        if (page.querySelector("#live[data-events]") === null) {
+        if (over) {
           live().removeAttribute("data-events");
-          if (source !== null) source.close();
+          source.close();
         }
       }
     } catch (error) {
@@ -51,7 +54,11 @@
   }
 
   function watch() {
-    const address = live() === null ? undefined : live().dataset.events;
+    if (live() === null) return;
+    const { events: address, every } = live().dataset;
+    if (every !== undefined) {
+      setInterval(() => { if (!document.hidden) look(); }, Number(every) * 1000);
+    }
     if (address === undefined) return;
     const wake = () => { due = true; };
     source = new EventSource(address);
