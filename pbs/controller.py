@@ -20,7 +20,7 @@ from pbs.bounds import die_with_parent
 from pbs.care import Care
 from pbs.chores import chores
 from pbs.clock import Clock, SystemClock
-from pbs.config import Config, adopt, in_force
+from pbs.config import Channel, Config, adopt, in_force
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import tree_bytes, write
@@ -131,6 +131,16 @@ class Controller:
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
         return await self._oversight.health(self._known(), fresh=fresh)
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """Where messages go."""
+        return self.config.channels
+
+    @property
+    def base_url(self) -> str:
+        """What addresses of this server begin with."""
+        return self.config.server.base_url
 
     async def metrics(self) -> bytes:
         """Figures for Prometheus."""

@@ -16,6 +16,8 @@ from pbs.text import size
 
 # Of the names that a file system can hold so many per cent are kept, wherever any space is.
 FILES_PERCENT = 1
+# What grew before that says little of how it grows now.
+LOOK_BACK = timedelta(days=14)
 # Bytes, or per cent of the disk: the larger one counts.
 Reserve = tuple[int, int]
 # What was seen of less than so many runs, or over less time, says nothing of the days to come.

@@ -6,18 +6,15 @@ A handful of queries, however many sources there are; it only reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pbs.ledger import Ledger, Standing
 from pbs.model import Outcome, Source
 from pbs.retention import facts_of, frozen
-from pbs.space import space_of, together
+from pbs.space import LOOK_BACK, space_of, together
 from pbs.views import source_view, space_view
-
-# What grew before that says little of how it grows now.
-LOOK_BACK = timedelta(days=14)
 
 
 def source_views(

@@ -202,6 +202,38 @@ def promises_view(health: Health, promises: Sequence[Promise], *, everything: bo
     }
 
 
+class ToldChannel(Protocol):
+    """A place where messages go."""
+
+    @property
+    def name(self) -> str:
+        """How the configuration calls it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """How messages go there."""
+        ...
+
+    @property
+    def level(self) -> str:
+        """From which state on."""
+        ...
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Of which sources; none = all."""
+        ...
+
+
+def channel_view(channel: ToldChannel, secret: bool) -> dict[str, Any]:
+    """A channel of messages, and whether what is secret of it is there."""
+    return {
+        "name": channel.name, "kind": channel.kind, "level": channel.level,
+        "sources": list(channel.sources), "secret": secret,
+    }  # fmt: skip
+
+
 class Entry(Protocol):
     """A name in a snapshot. `path_b64` is set where the name is no UTF-8 and `path` therefore only shows it."""
 

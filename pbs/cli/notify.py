@@ -28,12 +28,13 @@ def register(app: typer.Typer) -> None:
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """List the channels: what they are for, and whether what is secret of them is there."""
     from pbs.config import load
+    from pbs.views import channel_view
 
     home: Home = context.obj
     found = list(load(home).channels.values())
     there = {each.name: home.channel_secret(each.name).exists() for each in found}
     if as_json:
-        document({"channels": [_view(each, there[each.name]) for each in found]})
+        document({"channels": [channel_view(each, there[each.name]) for each in found]})
     elif found:
         lines = [
             (
@@ -48,16 +49,6 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
         table(("CHANNEL", "KIND", "FROM", "SOURCES", "SECRET"), lines)
     else:
         note("no channel yet: add [notify.NAME] to pbs.toml")
-
-
-def _view(channel: ChannelValue, secret: bool) -> dict[str, object]:
-    return {
-        "name": channel.name,
-        "kind": channel.kind,
-        "level": channel.level,
-        "sources": list(channel.sources),
-        "secret": secret,
-    }
 
 
 @group.command("set")

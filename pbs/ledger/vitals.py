@@ -5,6 +5,7 @@ What is asked of each source is one look into an index: the time does not grow w
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from pbs.ledger import rows
-from pbs.ledger.custody import USABLE
+from pbs.ledger.custody import EXPORTED, USABLE
 from pbs.ledger.overview import FOLDERS, by_seq
 from pbs.ledger.schema import (
     damage,
@@ -87,6 +88,7 @@ class Vitals:
         read: When the folder of packs was read again that has waited for the longest time; None where one never was.
         aside: How much was set aside that nobody discarded, by its kind.
         damaged: How many packs are damaged, by what became of them.
+        exported: Whether a recovery sheet was printed for the key that its repository has now.
         noted: When something was last written down of it, under the names that were asked for.
     """
 
@@ -101,6 +103,7 @@ class Vitals:
     read: datetime | None = None
     aside: Mapping[str, int] = field(default_factory=dict)
     damaged: Mapping[DamageState, int] = field(default_factory=dict)
+    exported: bool = False
     noted: Mapping[str, datetime] = field(default_factory=dict)
 
     def newest(self, kind: Kind, *outcomes: Outcome) -> Run | None:
@@ -218,6 +221,7 @@ def _vitals(db: Connection, notes: Collection[str]) -> Iterator[Vitals]:
             read=read.get(known),
             aside=aside.get(known, {}),
             damaged=damaged.get(known, {}),
+            exported=_fits(each["exported"], each["key"]),
             noted={name: each[f"noted {name}"] for name in notes if each[f"noted {name}"] is not None},
         )
 
@@ -243,6 +247,8 @@ def _of_each_source(notes: Collection[str]) -> Select[Any]:
             repository.c.id.label("repository"),
             repository.c.created.label("made"),
             repository.c.bytes,
+            repository.c.key,
+            _noted(EXPORTED, entry.c.detail).scalar_subquery().label("exported"),
             usable.scalar_subquery().label("snapshots"),
             arrived.scalar_subquery().label("arrived"),
             partial.scalar_subquery().label("partial_since"),
@@ -263,9 +269,14 @@ def _newest(kind: Kind, outcome: Outcome) -> Select[Any]:
     return select(func.max(run.c.seq)).where(_ended(run, kind, outcome))
 
 
-def _noted(name: str) -> Select[Any]:
-    newest = select(entry.c.time).where(entry.c.source == source.c.name, entry.c.name == name)
+def _noted(name: str, column: ColumnElement[Any] = entry.c.time) -> Select[Any]:
+    newest = select(column).where(entry.c.source == source.c.name, entry.c.name == name)
     return newest.order_by(entry.c.seq.desc()).limit(1)
+
+
+def _fits(detail: str | None, key: str | None) -> bool:
+    """Whether what was noted of a sheet is of this key."""
+    return detail is not None and key is not None and json.loads(detail).get("key") == key
 
 
 def _arrivals(db: Connection, numbers: Iterable[int]) -> dict[int, Arrival]:

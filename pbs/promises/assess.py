@@ -46,7 +46,7 @@ def without_service(home: Home, ledger: Ledger, config: Config, now: datetime) -
     """The health of a home that is not served: what can be told then, and that nobody looks after it."""
     vitals = ledger.vitals.of_all()
     found = verdicts(
-        gather.of_sources(home, ledger, config.sources, vitals, now),
+        gather.of_sources(home, ledger, config.sources, vitals, now, copies=config.server.copies == "daily"),
         gather.of_the_server(home, ledger, config.server, now, served=False),
     )
     return health(found, ledger.vitals.promises(), now)

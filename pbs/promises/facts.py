@@ -30,6 +30,8 @@ class Facts:
         endpoint: Whether its endpoint answers; None where nobody could look.
         silent: Since when it does not answer, as far as anybody looked.
         feed: Its feed; None where there is none.
+        per_day: By how many bytes its repository grows in a day; None where too little was seen.
+        copied: Whether its key is in copies of the server.
         held: Why no snapshot of it is removed until a person has looked; None where nobody needs to.
     """
 
@@ -39,6 +41,8 @@ class Facts:
     endpoint: bool | None = None
     silent: datetime | None = None
     feed: FeedFile | None = None
+    per_day: int | None = None
+    copied: bool = True
     held: str | None = None
 
 
@@ -62,6 +66,7 @@ class ServerFacts:
         planned: When it was last looked at what is due.
         space: The disk of the backups.
         reserve: What stays free there.
+        per_day: By how many bytes the repositories grow in a day.
         copied: When the server itself was last copied; None where it never was.
         copies: Whether it should be.
         sheet: Whether the recovery sheet was ever printed.
@@ -75,6 +80,7 @@ class ServerFacts:
     planned: datetime | None = None
     space: Space | None = None
     reserve: Reserve = (0, 0)
+    per_day: int | None = None
     copied: datetime | None = None
     copies: bool = True
     sheet: bool = True

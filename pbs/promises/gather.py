@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +13,27 @@ from pbs.ledger import Ledger, Vitals
 from pbs.model import ServerSettings, Source
 from pbs.promises.facts import Facts, FeedFile, ServerFacts
 from pbs.servercopy import newest
-from pbs.space import Space, space_of
+from pbs.space import LOOK_BACK, Space, space_of, together
 
 SHEET = "recovery-shown"
 FEED_END = b"</rss>"
+RATES_SECONDS = 900.0
+
+
+class Rates:
+    """By how much each repository grows in a day; looked at now and then, since it says little and costs a scan of runs."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._at: float | None = None
+        self._known: dict[str, int | None] = {}
+
+    def look(self, names: Iterable[str], now: datetime, at: float) -> dict[str, int | None]:
+        """The rates, as of the last quarter of an hour; `at` by a clock that never goes back."""
+        if self._at is None or at - self._at >= RATES_SECONDS:
+            found = self._ledger.overview.growth(names, now - LOOK_BACK)
+            self._known, self._at = {name: each.per_day(now) for name, each in found.items()}, at
+        return self._known
 
 
 class Endpoints:
@@ -42,9 +59,15 @@ def of_sources(
     sources: Mapping[str, Source],
     vitals: Sequence[Vitals],
     now: datetime,
+    *,
+    copies: bool,
     endpoints: Endpoints | None = None,
+    rates: Mapping[str, int | None] | None = None,
 ) -> dict[str, Facts]:
-    """The facts of every source that is configured or known, by name. `endpoints` is None where no service runs."""
+    """The facts of every source that is configured or known, by name. `endpoints` is None where no service runs.
+
+    `copies`: whether the server is copied; `rates`: by how much each repository grows in a day.
+    """
     known = {each.name: each for each in vitals}
     busy = {run.source for run in ledger.queue.running()}
     held = ledger.custody.holds(known)
@@ -59,6 +82,8 @@ def of_sources(
             endpoint=answers,
             silent=silent,
             feed=_feed(home.feeds / f"{name}.xml"),
+            per_day=(rates or {}).get(name),
+            copied=copies,
             held=held[name].detail["why"] if name in held else None,
         )
     return found
@@ -74,6 +99,7 @@ def of_the_server(
     planned: datetime | None = None,
     faults: Sequence[str] = (),
     channels: Mapping[str, str | None] | None = None,
+    rates: Mapping[str, int | None] | None = None,
 ) -> ServerFacts:
     """The facts of the server."""
     return ServerFacts(
@@ -82,6 +108,7 @@ def of_the_server(
         planned=planned,
         space=_space(home.backups),
         reserve=server.reserve,
+        per_day=together((rates or {}).values()),
         copied=newest(ledger),
         copies=server.copies == "daily",
         sheet=ledger.upkeep.last_noted(SHEET) is not None,

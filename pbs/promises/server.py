@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from pbs.promises.facts import ServerFacts
 from pbs.promises.nouns import Verdict, broken, kept, warning
-from pbs.space import shortage
+from pbs.space import days_to_full, kept_free, shortage
 from pbs.text import duration, size
 
 # The controller looks every two seconds; a ledger that is locked may hold it up for half a minute.
@@ -16,6 +16,7 @@ WAIT_LATE = timedelta(hours=6)
 COPY_LATE, COPY_BROKEN = timedelta(days=1, hours=6), timedelta(days=3)
 # Somebody has time to make room before nothing begins any more.
 NEAR, DISK_WARNING = 2.0, 0.10
+FULL_SOON = 7
 
 
 def service(facts: ServerFacts) -> Verdict:
@@ -70,6 +71,9 @@ def disk(facts: ServerFacts) -> Verdict:
         return broken(short, hint)
     share = space.free / space.total
     said = f"{size(space.free)} of {size(space.total)} are free ({share:.0%}) where the backups lie"
+    days = days_to_full(space.free - kept_free(facts.reserve, space), facts.per_day)
+    if days is not None and days <= FULL_SOON:
+        return warning(f"{said}; only the reserve will be left in {days} days", hint)
     near = shortage(facts.reserve, space, NEAR) is not None or share < DISK_WARNING
     return warning(said, hint) if near else kept(said)
 

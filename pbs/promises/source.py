@@ -14,6 +14,7 @@ from pbs.model import DamageState, Kind, Outcome, Run
 from pbs.promises.facts import Case, Facts
 from pbs.promises.lateness import deadline
 from pbs.promises.nouns import Verdict, broken, kept, warning
+from pbs.space import days_to_full
 from pbs.text import clean, duration, size
 
 DAY = timedelta(days=1)
@@ -28,6 +29,8 @@ FEED_LATE = timedelta(minutes=2)
 # supervisord has an endpoint back within seconds.
 SILENT = timedelta(minutes=1)
 QUOTA_WARNING, QUOTA_BROKEN = 0.85, 0.97
+# In days: somebody has time to act.
+FULL_SOON = 7
 # From being due to being late, for what is read again a part each day.
 VERIFY_GRACE, VERIFY_BROKEN = 2 * DAY, 1.5
 LONGEST_REASON = 600
@@ -188,11 +191,14 @@ def quota(case: Case) -> Verdict:
     if case.known.bytes is None:
         return kept("nothing of its quota was measured yet")
     share = case.known.bytes / case.source.quota
-    said = f"{size(case.known.bytes)} of its quota of {size(case.source.quota)} are used ({share:.0%})"
+    days = days_to_full(case.source.quota - case.known.bytes, case.facts.per_day)
+    when = f", full in {days} days" if days is not None else ""
+    said = f"{size(case.known.bytes)} of its quota of {size(case.source.quota)} are used ({share:.0%}{when})"
     hint = f"raise `quota` of {case.source.name}, keep less, or exclude something in the agent's profile"
     if share >= QUOTA_BROKEN:
         return broken(said, hint)
-    return warning(said, hint) if share >= QUOTA_WARNING else kept(said)
+    near = share >= QUOTA_WARNING or (days is not None and days <= FULL_SOON)
+    return warning(said, hint) if near else kept(said)
 
 
 def clock(case: Case) -> Verdict:
@@ -213,6 +219,20 @@ def clock(case: Case) -> Verdict:
     )
 
 
+def key(case: Case) -> Verdict:
+    """The key of its repository lies somewhere else as well."""
+    if case.source.encryption == "none":
+        return kept("its repository has no password")
+    if case.known.exported:
+        return kept("the recovery sheet of its key was printed")
+    if case.facts.copied:
+        return kept("its key is in the copies of the server")
+    return warning(
+        'no recovery sheet of its key was printed, and copies = "off": if this server is lost, so are its backups',
+        f"`pbs key export {case.source.name}` prints one; keep it away from this server",
+    )
+
+
 Judge = Callable[[Case], Verdict]
 PROMISES: dict[str, Judge] = {
     "reachable": reachable,
@@ -227,6 +247,7 @@ PROMISES: dict[str, Judge] = {
     "tripwires": tripwires,
     "quota": quota,
     "clock": clock,
+    "key": key,
 }
 
 

@@ -59,6 +59,7 @@ class Watch:
         self._clock = clock
         self._posts = Posts(home)
         self._endpoints = gather.Endpoints(home)
+        self._rates = gather.Rates(ledger)
         self._held = ledger.vitals.promises()
         self._stored = dict(self._held)
         self._at: float | None = None
@@ -107,17 +108,21 @@ class Watch:
         """One look; in a thread, one at a time."""
         begun, now, ledger = self._clock.monotonic(), self._clock.now(), self._ledger
         vitals = ledger.vitals.of_all()
+        config, rates = known.config, self._rates.look(known.config.sources, now, begun)
         server = gather.of_the_server(
+            self._home, ledger, config.server, now, served=True, planned=known.planned, faults=known.faults,
+            channels=known.channels, rates=rates,
+        )  # fmt: skip
+        sources = gather.of_sources(
             self._home,
             ledger,
-            known.config.server,
+            config.sources,
+            vitals,
             now,
-            served=True,
-            planned=known.planned,
-            faults=known.faults,
-            channels=known.channels,
+            copies=server.copies,
+            endpoints=self._endpoints,
+            rates=rates,
         )
-        sources = gather.of_sources(self._home, ledger, known.config.sources, vitals, now, self._endpoints)
         told = health(verdicts(sources, server), self._held, now)
         self._trouble = None
         try:

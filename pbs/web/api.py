@@ -16,6 +16,7 @@ from pbs.views import receipt_view, run_view
 from pbs.web import (
     audit,
     cancelling,
+    channels,
     content,
     events,
     feeds,
@@ -202,5 +203,5 @@ async def reload(request: web.Request, asked: Nothing) -> web.StreamResponse:  #
 OPERATIONS = (
     openapi, version, disk, sources, source, snapshots, keeping.plan, *holding.OPERATIONS, runs, run, log, ask, *cancelling.OPERATIONS, *events.OPERATIONS,
     reload, *feeds.OPERATIONS, *content.OPERATIONS, *mounts.OPERATIONS, *notify.OPERATIONS, *audit.OPERATIONS, *quarantine.OPERATIONS,
-    *health.OPERATIONS, *search.OPERATIONS, *restoring.OPERATIONS,
+    *health.OPERATIONS, *channels.OPERATIONS, *search.OPERATIONS, *restoring.OPERATIONS,
 )  # fmt: skip

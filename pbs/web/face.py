@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from pbs.clock import Clock
+from pbs.config import Channel
 from pbs.errors import NotFound
 from pbs.home import Home
 from pbs.ledger import Ledger
@@ -59,6 +60,16 @@ class Face(Protocol):
 
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
+        ...
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """Where messages go."""
+        ...
+
+    @property
+    def base_url(self) -> str:
+        """What addresses of this server begin with."""
         ...
 
     async def metrics(self) -> bytes:

@@ -219,6 +219,22 @@ class Promises(BaseModel):
     promises: list[Promise]
 
 
+class Channel(BaseModel):
+    """A place where messages go; `secret` = whether its address or password is there."""
+
+    name: str
+    kind: str
+    level: str
+    sources: list[str]
+    secret: bool
+
+
+class Channels(BaseModel):
+    """Where messages go; no sources = those of all, and of the server."""
+
+    channels: list[Channel]
+
+
 class Remarks(BaseModel):
     """What could not be settled, one sentence each, and which changed fields of [server] wait for the next start."""
 

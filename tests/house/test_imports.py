@@ -74,7 +74,18 @@ ROOMS: dict[str, set[str]] = {
     | {"admission", "browse"}
     | {"clock", "files", "home", "journal", "ledger", "lookup", "process", "render", "repository", "restore"}
     | {"keyring", "standing"}
-    | {"config", "metrics", "promises", "publish", "retention", "space", "telling", "text", "views"},
+    | {
+        "config",
+        "messages",
+        "metrics",
+        "promises",
+        "publish",
+        "retention",
+        "space",
+        "telling",
+        "text",
+        "views",
+    },
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
     "assemble": GROUND
     | {

@@ -127,6 +127,8 @@ WARNINGS = [
     ("verified", standing(made=NOW - 33 * DAY), {}),
     ("quarantine", standing(aside={"snapshots": 1}), {}),
     ("quota", standing(bytes=900), {"source": replace(SOURCE, quota=1000)}),
+    ("quota", standing(bytes=500), {"source": replace(SOURCE, quota=1000), "per_day": 100}),
+    ("key", standing(), {"copied": False}),
     ("clock", standing(arrived=Arrival(NOW, NOW + DAY, "pull-ok", Outcome.OK)), {}),
     ("clock", standing(arrived=Arrival(NOW - HOUR, NOW - DAY, "pull-ok", Outcome.OK)), {}),
 ]
@@ -140,6 +142,9 @@ KEPT = [
     ("reachable", standing(UNREACHED, run()), {}),
     ("quota", standing(bytes=10), {"source": replace(SOURCE, quota=1000)}),
     ("feed", standing(runs={}), {"feed": None}),
+    ("key", standing(exported=True), {"copied": False}),
+    ("key", standing(), {"copied": False, "source": replace(SOURCE, encryption="none")}),
+    ("quota", standing(bytes=500), {"source": replace(SOURCE, quota=1000), "per_day": 10}),
 ]
 
 
@@ -207,6 +212,8 @@ def test_the_server_has_promises_of_its_own() -> None:
     assert {name for name, state in found.items() if state is State.BROKEN} == {
         "service", "scheduler", "controller", "disk", "copy",
     }  # fmt: skip
+    soon = verdicts({}, replace(SERVER, per_day=100))["", "disk"]
+    assert (soon.state, "in 4 days" in soon.reason) == (State.WARNING, True)
     late = replace(SERVER, waiting=NOW - 7 * HOUR, sheet=False, space=None)
     found = {name: each.state for (_, name), each in verdicts({}, late).items()}
     assert (found["queue"], found["recovery-sheet"], found["disk"]) == (
@@ -242,7 +249,7 @@ def home() -> Iterator[Home]:
     ledger = open_ledger(made.ledger)
     for name in ("web", "old"):
         ledger.add_source(name, NOW - DAY)
-    ledger.add_repository(Repository("r" * 64, "web", "/r", None), NOW - DAY)
+    ledger.add_repository(Repository("r" * 64, "web", "/r", "k" * 64), NOW - DAY)
     ledger.close()
     yield made
     shutil.rmtree(made.root)
@@ -300,9 +307,12 @@ def test_the_ledger_tells_of_all_sources_at_once(ledger: Ledger) -> None:
     ledger.add_receipt(receipt)
     ledger.add_receipt(replace(receipt, id="b" * 64, time=NOW, state=ReceiptState.FORGOTTEN))
     ledger.note(NOW - DAY, "checked", {}, about="web")
+    assert not ledger.vitals.of_all()[1].exported
+    ledger.note(NOW, "key-exported", {"key": "k" * 64}, about="web")
     ledger.vitals.weigh("web", 1234)
     old, web = ledger.vitals.of_all(("checked",))
     assert (old.name, old.made, dict(old.runs)) == ("old", None, {})
+    assert web.exported
     assert (web.snapshots, web.bytes, web.noted) == (1, 1234, {"checked": NOW - DAY})
     assert web.arrived == Arrival(NOW - HOUR, None, "r", Outcome.OK)
     assert web.partial_since == NOW - 6 * HOUR
