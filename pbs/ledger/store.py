@@ -133,6 +133,9 @@ class Ledger:
                 for table in (reading, damage, receipt):
                     db.execute(table.delete().where(table.c.repository == ids))
                 db.execute(repository.delete().where(repository.c.source == uid))
+        if purge:
+            # What was held is gone; a source of the same name begins anew.
+            self.custody.resume(name, now, "source remove --purge")
 
     def sources(self) -> list[str]:
         """The names of the sources that are not removed, sorted."""

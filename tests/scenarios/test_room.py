@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from disk import MEGABYTE, fill, free, small_disk
@@ -134,14 +135,24 @@ def test_below_the_reserve_nothing_begins_but_what_makes_room(place: Place) -> N
     place.good.unharmed()
 
 
-def test_a_run_sends_no_more_than_its_budget(place: Place, bad: Victim) -> None:
-    """Beyond `write_budget` the run is refused and says so; with a larger one it is whole."""
+def test_a_run_sends_no_more_than_its_quota_and_its_budget_allow(place: Place, bad: Victim) -> None:
+    """A20: beyond either the run is refused and says which; with larger ones it is whole."""
     (bad.source.data / "more").write_bytes(os.urandom(3_000_000))
     file = place.home.home / f"sources.d/{bad.name}.toml"
     written = file.read_text()
-    for budget, outcome, code in (("2MB", "refused", 4), ("20MB", "ok", 0)):
-        file.write_text(f'{written}\nwrite_budget = "{budget}"\n')
+
+    def pulled(line: str) -> dict[str, Any]:
+        file.write_text(f"{written}\n{line}\n")
         assert 0 == here(place.home, "reload")[0]
-        said = "it sent more than `write_budget` allows (2.0 MB)" if code else ""
-        run = ends(place.home, bad.name, outcome, code, said)
-        assert run["tunnel_bytes"] < 5_000_000
+        return place.home.pull(bad.name, code=None)
+
+    run = pulled('quota = "2MB"')
+    assert "refused" == run["outcome"], run
+    assert f"the quota of {bad.name} (2.0 MB) is used up" in run["message"]
+    run = pulled('write_budget = "2MB"')
+    assert "refused" == run["outcome"], run
+    assert "it sent more than `write_budget` allows (2.0 MB)" in run["message"]
+    assert run["tunnel_bytes"] < 5_000_000
+    # Its agent has some seconds to notice that it was cut off.
+    larger = 'quota = "20MB"\nwrite_budget = "20MB"'
+    eventually(lambda: pulled(larger)["outcome"] == "ok", what="a pull within its budget")

@@ -42,6 +42,7 @@ from pbs.model import (
     RunState,
     Verified,
 )
+from pbs.retention import facts_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 DONE = Ending(Outcome.OK, "every file was read", snapshot="a" * 64, files=3)
@@ -433,3 +434,37 @@ def test_no_space_is_a_sentence_and_loses_nothing_that_was_written(ledger: Ledge
     assert heard.get(timeout=60) == [run.source for run in ledger.queue.waiting()]
     writer.join()
     assert ledger.queue.request("web", Kind.PULL, Cause.ASKED, NOW)
+
+
+# holds
+
+
+def test_a_source_is_held_until_a_person_resumes_it(ledger: Ledger) -> None:
+    """Each reason is kept, the first one's time stays, and a person who resumes says that the newest snapshot is right."""
+    custody, later = ledger.custody, NOW + timedelta(hours=1)
+    assert custody.held("web") is None
+    assert not custody.resume("web", NOW)
+    ledger.add_receipt(receipt(1))
+    ledger.add_receipt(receipt(2))
+    custody.hold("web", "files are gone", NOW, run="r1", snapshot="a" * 64)
+    custody.hold("web", "an audit", later, by="anna")
+    custody.hold("web", "an audit", later, by="anna")
+    held = custody.held("web")
+    assert held is not None
+    assert (NOW.replace(microsecond=held.time.microsecond), "files are gone; an audit") == (
+        held.time,
+        held.detail["why"],
+    )
+    assert {"web"} == set(custody.holds(["web", "nobody"]))
+    plan = facts_of(ledger, "web")
+    assert plan.held is not None
+    assert "pbs source resume web" in plan.held
+    assert custody.resume("web", later, "anna")
+    assert custody.held("web") is None
+    assert {} == custody.holds(["web"])
+    facts = facts_of(ledger, "web")
+    assert (facts.held, facts.confirmed) == (None, receipt(2).id)
+    custody.hold("web", "again", later)
+    assert custody.held("web") is not None
+    ledger.remove_source("web", later, purge=True)
+    assert custody.held("web") is None
