@@ -15,11 +15,13 @@ from aiohttp.typedefs import Middleware
 
 from pbs.clock import Clock
 from pbs.web.declare import Handler
+from pbs.web.feeds import RSS
 from pbs.web.frame import PAGE, ZONE_COOKIE
 from pbs.web.guard import HARMLESS, operation_of, who_asks
 
 SECONDS = 1.0
 MOST_BYTES = 4_000_000
+ASKED_IN_HEAD = ("Accept", "If-None-Match", "If-Modified-Since")
 # What programs ask for as often, and what costs as much.
 SHARED = ("/metrics", "/health", "/api/v1/sources", "/api/v1/promises")
 
@@ -98,12 +100,15 @@ class Again:
 
 def _may_be_shared(request: web.Request) -> bool:
     operation = operation_of(request)
-    return operation is not None and (operation.answers is PAGE or operation.path in SHARED)
+    return operation is not None and (operation.answers in (PAGE, RSS) or operation.path in SHARED)
 
 
 def _question(request: web.Request) -> Hashable:
     """All that an answer depends on, besides the state of the server."""
     who = who_asks(request)
-    return (
-        request.path_qs, request.headers.get("Accept"), request.cookies.get(ZONE_COOKIE), who.name, who.via, who.role, who.csrf,
-    )  # fmt: skip
+    asked = (
+        request.path_qs,
+        *(request.headers.get(name) for name in ASKED_IN_HEAD),
+        request.cookies.get(ZONE_COOKIE),
+    )
+    return (*asked, who.name, who.via, who.role, who.csrf)
