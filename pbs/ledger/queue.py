@@ -59,16 +59,16 @@ class Queue:
         is wanted of it; those of the last one that gives any count.
         """
         wish = Run("", source, kind, cause, RunState.QUEUED, now, not_before=not_before, options=options)
-        waiting = self.queued(source, kind)
+        waiting = self.queued(source, kind, options)
         if waiting is not None and _joined(waiting, wish) == waiting:
             return waiting  # a flood of wishes for what waits already costs no write
         with self._writer.begin() as db:
             return join(db, wish)
 
-    def queued(self, source: str, kind: Kind) -> Run | None:
-        """The run of this kind that waits."""
+    def queued(self, source: str, kind: Kind, options: str | None = None) -> Run | None:
+        """The run of this kind that waits; of restores the one that brings back the same."""
         with self._engine.connect() as db:
-            return _queued(db, source, kind)
+            return _queued(db, source, kind, options)
 
     def waiting(self, now: datetime | None = None) -> list[Run]:
         """The queued runs, in the order in which they should be claimed; with `now` only those that may begin then."""
@@ -172,7 +172,7 @@ class Queue:
                 raise LeaseLost(
                     f"the run {run.id} was ended by another process", "nothing to do: a new run may start"
                 )
-            if retry is not None and _queued(db, retry.source, retry.kind) is None:
+            if retry is not None and _queued(db, retry.source, retry.kind, retry.options) is None:
                 join(db, retry)
             return rows.run(db.execute(select(runs).where(runs.c.id == run.id)).one())
 
@@ -195,7 +195,7 @@ class Queue:
             for row in dead:
                 db.execute(update(runs).where(runs.c.seq == row.seq).values(**_ended(ending, now)))
                 following = retry(rows.run(row))
-                if following is not None and _queued(db, source, following.kind) is None:
+                if following is not None and _queued(db, source, following.kind, following.options) is None:
                     join(db, following)
         return [rows.run(row) for row in dead]
 
@@ -211,7 +211,7 @@ def has_room(
 
 def join(db: Connection, wish: Run) -> Run:
     """Queue a run, or have the one of its kind that waits stand for it too. In the caller's transaction."""
-    waiting = _queued(db, wish.source, wish.kind)
+    waiting = _queued(db, wish.source, wish.kind, wish.options)
     if waiting is None:
         made = replace(wish, id=run_id(wish.source, wish.kind, wish.queued))
         db.execute(insert(runs).values(**rows.run_values(made)))
@@ -256,10 +256,11 @@ def record(db: Connection, missed: Run) -> None:
     db.execute(insert(runs).values(**rows.run_values(made)))
 
 
-def _queued(db: Connection, source: str, kind: Kind) -> Run | None:
-    row = db.execute(
-        select(runs).where(runs.c.source == source, runs.c.kind == kind, runs.c.state == RunState.QUEUED)
-    ).first()
+def _queued(db: Connection, source: str, kind: Kind, options: str | None) -> Run | None:
+    query = select(runs).where(runs.c.source == source, runs.c.kind == kind, runs.c.state == RunState.QUEUED)
+    if kind is Kind.RESTORE:
+        query = query.where(runs.c.options == options)
+    row = db.execute(query).first()
     return rows.run(row) if row is not None else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from pbs.web.guard import HARMLESS, operation_of, who_asks
 MOST_ENTRIES = 1000
 REFUSALS_A_MINUTE = 30
 WINDOW_SECONDS = 60.0
+# What stands for a status where whoever asked did not wait for it.
+LEFT = 499
 SECRETS = frozenset({"token", "csrf", "password", "secret"})
 log = logging.getLogger("pbs.web")
 
@@ -65,6 +68,10 @@ def written(access: Access, clock: Clock) -> Middleware:
             raise
         except web.HTTPException as error:
             note(request, error.status)
+            raise
+        except asyncio.CancelledError:
+            # Whoever went away in the middle may have got what was asked for all the same.
+            note(request, LEFT)
             raise
         note(request, response.status)
         return response

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from pbs.browse import Became, Differences, Looker, Match, Order, Spot, Versions
 from pbs.errors import UsageError
@@ -23,7 +23,7 @@ from pbs.repository import Change, Entry
 from pbs.text import clean_line
 from pbs.views import receipt_view
 from pbs.web import keeping
-from pbs.web.content import SNAPSHOT, Folder, InSnapshot, part_of
+from pbs.web.content import LENIENT, SNAPSHOT, Folder, InSnapshot, PageInSnapshot, part_of
 from pbs.web.content import place as a_place
 from pbs.web.declare import DIGITS, OfAPage, Role, operation
 from pbs.web.face import FACE, known
@@ -34,7 +34,6 @@ from pbs.web.search import Through, Two, compared, searched, versions_of
 A_PAGE = 200
 # Where the versions of a file are shown beside it: whoever wants to know more asks for it.
 GLANCE_SECONDS = 3.0
-LENIENT = ConfigDict(extra="ignore", frozen=True)
 
 
 class Snapshots(Through):
@@ -52,12 +51,6 @@ class Place(Folder):
 
     sort: Order = Order.NAME
     limit: Annotated[int, Field(ge=1, le=A_PAGE), DIGITS] = A_PAGE
-
-
-class InSnapshotPage(InSnapshot):
-    """A place in a snapshot."""
-
-    model_config = LENIENT
 
 
 class PageOfVersions(Through):
@@ -284,7 +277,7 @@ def _versions(name: str, path: bytes, found: Versions) -> dict[str, Any]:
 
 
 @operation("GET", "/browse/{name}/in/{snapshot}/show", PAGE, role=Role.OPERATOR, written=True)
-async def show(request: web.Request, asked: InSnapshotPage) -> web.StreamResponse:
+async def show(request: web.Request, asked: PageInSnapshot) -> web.StreamResponse:
     """A file of a snapshot, with the beginning of its text, or its picture."""
     with ExitStack() as stack:
         face = request.app[FACE]

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import os
 import posixpath
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Literal
@@ -24,7 +25,7 @@ from pbs.repository import Entry, Handle, dump, entry_at
 from pbs.text import clean_line
 from pbs.views import entry_view, receipt_view
 from pbs.web import shapes
-from pbs.web.declare import DIGITS, Asked, Media, Role, operation
+from pbs.web.declare import DIGITS, Asked, Media, OfAPage, Role, operation
 from pbs.web.face import FACE
 
 AT_A_TIME = 4
@@ -37,27 +38,15 @@ MOST_ENTRIES = 10_000
 SLOTS: web.AppKey[asyncio.Semaphore] = web.AppKey("slots")
 BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 PATH = "^/[^\\x00]*$"
+LENIENT = OfAPage.model_config
 SNAPSHOT = "^(latest|[0-9a-f]{8,64})$"
 # Not even a page that somebody backed up runs here.
+UNUSUAL = re.compile("[^A-Za-z0-9 ._-]")
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Accel-Buffering": "no"}
 
 
-def raw_path(path: str, path_b64: str | None) -> bytes:
-    """A path byte by byte, as it was given."""
-    return base64.b64decode(path_b64) if path_b64 is not None else path.encode()
-
-
-class OneSnapshot(Asked):
-    """A snapshot of a source."""
-
-    name: Annotated[str, Field(description="The name of a source.")]
-    snapshot: Annotated[
-        str, Field(description="Its id, 8 digits of it or more, or `latest`.", pattern=SNAPSHOT)
-    ]
-
-
-class InSnapshot(OneSnapshot):
-    """A place in a snapshot."""
+class AtPath(Asked):
+    """A path, from the root of a snapshot."""
 
     path: Annotated[str, Field(description="From the snapshot's root.", pattern=PATH)] = "/"
     path_b64: Annotated[
@@ -70,7 +59,26 @@ class InSnapshot(OneSnapshot):
     @property
     def raw(self) -> bytes:
         """The path, byte by byte."""
-        return raw_path(self.path, self.path_b64)
+        return base64.b64decode(self.path_b64) if self.path_b64 is not None else self.path.encode()
+
+
+class OneSnapshot(Asked):
+    """A snapshot of a source."""
+
+    name: Annotated[str, Field(description="The name of a source.")]
+    snapshot: Annotated[
+        str, Field(description="Its id, 8 digits of it or more, or `latest`.", pattern=SNAPSHOT)
+    ]
+
+
+class InSnapshot(OneSnapshot, AtPath):
+    """A place in a snapshot."""
+
+
+class PageInSnapshot(InSnapshot):
+    """The same, for a page."""
+
+    model_config = LENIENT
 
 
 class Folder(InSnapshot):
@@ -171,9 +179,11 @@ def _called(asked: Taken, identity: str, entry: Entry | None) -> dict[str, str]:
     name = clean_line(name.replace("\\", "_"), 200) or f"{asked.name}-{identity[:8]}"
     if entry is None or entry.type == "dir":
         name += f".{asked.archive}"
+    # The first one is for programs that do not know the second; whoever does takes that.
+    plain = UNUSUAL.sub("_", name)
     return {
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
     }
 
 

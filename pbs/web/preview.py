@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from aiohttp import web
-from pydantic import ConfigDict
 
 from pbs.browse import Looker, Spot
 from pbs.errors import NotFound
 from pbs.repository import head
 from pbs.text import clean
-from pbs.web.content import InSnapshot
+from pbs.web.content import InSnapshot, PageInSnapshot
 from pbs.web.content import place as a_place
 from pbs.web.declare import Media, Role, operation
 from pbs.web.face import FACE
@@ -85,12 +84,6 @@ async def _head(request: web.Request, asked: InSnapshot, spot: Spot, most: int) 
         return await head(handle, spot.receipt.id, spot.path, most)
 
 
-class PictureAsked(InSnapshot):
-    """A picture."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
 @operation(
     "GET",
     "/browse/{name}/in/{snapshot}/picture",
@@ -98,7 +91,7 @@ class PictureAsked(InSnapshot):
     role=Role.OPERATOR,
     written=True,
 )
-async def picture(request: web.Request, asked: PictureAsked) -> web.StreamResponse:
+async def picture(request: web.Request, asked: PageInSnapshot) -> web.StreamResponse:
     """A picture of a snapshot, and nothing else that lies there."""
     face = request.app[FACE]
     async with a_place(request):

@@ -11,15 +11,14 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from pbs.browse import Amount, Looker, Spot, amount
-from pbs.errors import RunOver
 from pbs.model import Cause, Kind, Run
 from pbs.space import space_of
 from pbs.views import run_view
 from pbs.web import shapes
-from pbs.web.content import BASE64, PATH, InSnapshot, OneSnapshot, place, raw_path
+from pbs.web.content import BASE64, InSnapshot, PageInSnapshot, place
 from pbs.web.declare import Role, operation
 from pbs.web.face import FACE, known
 from pbs.web.frame import PAGE, OfAForm, go_to, page
@@ -35,24 +34,6 @@ class Measured(BaseModel):
     devices: int
     whole: bool
     free_bytes: shapes.Bytes
-
-
-class Wanted(OneSnapshot):
-    """What is to be restored."""
-
-    path: Annotated[str, Field(description="From the snapshot's root.", pattern=PATH)] = "/"
-    path_b64: Annotated[
-        str | None,
-        Field(
-            description="The path's bytes in base64, where it is no UTF-8; it counts then.", pattern=BASE64
-        ),
-    ] = None
-
-
-class PageOfRestore(InSnapshot):
-    """A place in a snapshot."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class FormOfRestore(OfAForm):
@@ -85,9 +66,9 @@ async def measure(request: web.Request, asked: InSnapshot) -> web.StreamResponse
 
 
 @operation("POST", "/api/v1/sources/{name}/snapshots/{snapshot}/restore", shapes.Run, status=202)
-async def restore(request: web.Request, asked: Wanted) -> web.StreamResponse:
+async def restore(request: web.Request, asked: InSnapshot) -> web.StreamResponse:
     """Restore this path into a new folder of the server, `srv/restored/RUN`. Answers with the run that does it."""
-    made = await wished(request, asked.name, asked.snapshot, raw_path(asked.path, asked.path_b64))
+    made = await wished(request, asked.name, asked.snapshot, asked.raw)
     return web.json_response(run_view(made), status=202)
 
 
@@ -96,24 +77,18 @@ async def wished(request: web.Request, name: str, snapshot: str, raw: bytes) -> 
 
     Raises:
         NotFound: nothing lies there.
-        RunOver: another restore waits already; it must not become this one.
     """
     face = request.app[FACE]
     looker = Looker(face.home, face.ledger, known(face, name))
     async with place(request):
         with ExitStack() as stack:
             spot = await looker.at(stack, snapshot, raw)
-    waiting = face.ledger.queue.queued(name, Kind.RESTORE)
-    if waiting is not None:
-        raise RunOver(
-            f"a restore of {name} waits already: {waiting.id}", "wait until it has begun, or cancel it"
-        )
     options = {"snapshot": spot.receipt.id, "path": base64.b64encode(spot.path).decode()}
     return face.request(name, Kind.RESTORE, Cause.ASKED, json.dumps(options))
 
 
 @operation("GET", "/browse/{name}/in/{snapshot}/restore", PAGE, role=Role.OPERATOR)
-async def counted(request: web.Request, asked: PageOfRestore) -> web.StreamResponse:
+async def counted(request: web.Request, asked: PageInSnapshot) -> web.StreamResponse:
     """What a restore would bring back, and the button that begins it."""
     spot, found, free = await measured(request, asked)
     entry = spot.entry
@@ -134,7 +109,7 @@ async def counted(request: web.Request, asked: PageOfRestore) -> web.StreamRespo
 @operation("POST", "/browse/{name}/in/{snapshot}/restore", PAGE, status=303, form=True)
 async def begin(request: web.Request, asked: FormOfRestore) -> web.StreamResponse:
     """Begin a restore, and go to the page of its run."""
-    made = await wished(request, asked.name, asked.snapshot, raw_path("/", asked.path_b64))
+    made = await wished(request, asked.name, asked.snapshot, base64.b64decode(asked.path_b64))
     return go_to(f"/runs/{made.id}")
 
 

@@ -11,7 +11,7 @@ from pbs import browse
 from pbs.browse.history import SECONDS
 from pbs.browse.searching import LONGEST_TEXT
 from pbs.web import shapes
-from pbs.web.content import BASE64, PATH, SNAPSHOT, raw_path
+from pbs.web.content import SNAPSHOT, AtPath
 from pbs.web.content import place as a_place
 from pbs.web.declare import DIGITS, Asked, Role, operation
 from pbs.web.face import FACE
@@ -47,22 +47,10 @@ class Search(OfSource):
     before: Before = None
 
 
-class Through(OfSource):
+class Through(OfSource, AtPath):
     """A path in all snapshots."""
 
-    path: Annotated[str, Field(description="From the snapshot's root.", pattern=PATH)] = "/"
-    path_b64: Annotated[
-        str | None,
-        Field(
-            description="The path's bytes in base64, where it is no UTF-8; it counts then.", pattern=BASE64
-        ),
-    ] = None
     before: Before = None
-
-    @property
-    def raw(self) -> bytes:
-        """The path, byte by byte."""
-        return raw_path(self.path, self.path_b64)
 
 
 class Two(OfSource):

@@ -11,6 +11,8 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from shared import add, fresh, here, http, refused_here
 from stage import Pbs, SourceHost, eventually, processes, short_folder
+
+from pbs.restore.compare import Rules, compare
 
 pytestmark = pytest.mark.slow
 HOSTILE = b"<script>alert(1)</script>\n\"'\xff.txt".replace(b"/", b"|")
@@ -55,6 +59,7 @@ class Past:
     """A source with three snapshots, and what its files held at each of them."""
 
     name: str
+    root: Path
     snapshots: list[str]
     contents: dict[bytes, list[bytes | None]]
 
@@ -85,7 +90,7 @@ def past(home: Pbs) -> Iterator[Past]:
                 write(host.data, path, versions[number])
             snapshots.append(str(home.pull(name)["snapshot"]))
         host.stop()
-        yield Past(name, snapshots, contents)
+        yield Past(name, host.data, snapshots, contents)
 
 
 def write(root: Path, path: bytes, content: bytes | None) -> None:
@@ -147,6 +152,25 @@ def test_every_version_of_a_file_is_told_and_comes_back(home: Pbs, past: Past) -
             snapshot for snapshot, content in zip(past.snapshots, contents, strict=True) if content is None
         ]
         assert without[::-1] == [each["id"] for each in found["without"]]
+
+
+def test_an_archive_holds_what_the_folder_held(home: Pbs, past: Past, tmp_path: Path) -> None:
+    """A whole snapshot as a tar, and a folder as a zip, unpack to the same names, byte for byte; a tar keeps modes and owners."""
+    latest = past.snapshots[2]
+    for archive, inside in (("tar", ""), ("zip", "docs"), ("zip", "look")):
+        place = tmp_path / f"{archive}-{inside}"
+        place.mkdir()
+        packed = place.with_suffix(f".{archive}")
+        packed.write_bytes(taken(home, past, latest, f"/{inside}".encode(), archive=archive))
+        if archive == "tar":
+            subprocess.run(["tar", "-xpf", packed, "-C", place], check=True, capture_output=True)
+            rules = Rules(times=False, links=False, attributes=False)
+        else:
+            zipfile.ZipFile(packed).extractall(place)
+            rules = Rules(owners=False, times=False, modes=False, attributes=False, links=False)
+        found = compare(past.root / inside, place / inside, rules)
+        assert not found, found
+        assert found.names > 2
 
 
 def test_the_verb_tells_the_same_versions(home: Pbs, past: Past) -> None:

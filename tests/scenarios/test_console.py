@@ -304,6 +304,8 @@ def test_every_page_can_be_used_by_everybody(
             "sources": "/", "source": "/sources/slow", "configuration": "/sources/slow/configuration", "runs": "/runs",
             "one-run": f"/runs/{run}", "none": "/?q=nothing", "promises": "/promises", "quarantine": "/quarantine",
             "settings": "/settings", "audit": "/audit",
+            "browse": "/browse/slow", "folder": "/browse/slow/in/latest", "file": "/browse/slow/in/latest?path=/hard",
+            "find": "/browse/slow/find?text=file", "compare": "/browse/slow/compare", "restore": "/browse/slow/in/latest/restore",
         }.items():  # fmt: skip
             assert (page.goto(path) or pytest.fail(path)).status == 200, path
             visitor.see(f"{name}-{word}")

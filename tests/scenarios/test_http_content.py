@@ -215,6 +215,14 @@ def test_a_download_that_nobody_reads_ends(home: Pbs, name: str) -> None:
             link.sendall(f"GET {at(name, 'file', '/')} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert b" 200 " in link.recv(1024)
     eventually(lambda: not processes("restic", str(home.home), "dump"), what="the end of restic")
+
+    def written() -> bool:
+        entries = json.loads(http(home, "GET", "/api/v1/audit?limit=6")[2])["entries"]
+        return [("/", True)] * 6 == [
+            (each["asked"].get("path"), each["status"] in (200, 499)) for each in entries
+        ]
+
+    eventually(written, what="the entries of all six")
     assert 200 == http(home, "GET", at(name, "file", "/large"))[0]
 
 

@@ -129,6 +129,18 @@ def test_a_flood_of_wishes_is_one_run(ledger: Ledger) -> None:
 # retries
 
 
+def test_each_restore_brings_back_its_own(ledger: Ledger) -> None:
+    """A restore that waits never becomes another one: two wishes for the same are one run, for two things they are two."""
+    first, same, other = (
+        ledger.queue.request("web", Kind.RESTORE, Cause.ASKED, NOW, options=options)
+        for options in ('{"path":"a"}', '{"path":"a"}', '{"path":"b"}')
+    )
+    assert first.id == same.id
+    assert {first.id: '{"path":"a"}', other.id: '{"path":"b"}'} == {
+        each.id: each.options for each in ledger.queue.waiting()
+    }
+
+
 def test_a_failure_that_may_pass_is_tried_again_as_a_run_of_its_own(ledger: Ledger) -> None:
     """Each try has its own outcome; the next one names what it tries again, waits, and counts on; the last says no more."""
     run, now = asked(ledger), NOW
