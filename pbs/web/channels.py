@@ -13,7 +13,7 @@ from pbs.messages import send, trial
 from pbs.views import channel_view
 from pbs.web import shapes
 from pbs.web.declare import Asked, Nothing, operation
-from pbs.web.face import FACE
+from pbs.web.face import FACE, Face
 
 
 class OneChannel(Asked):
@@ -35,13 +35,22 @@ async def channels(request: web.Request, asked: Nothing) -> web.StreamResponse: 
 @operation("POST", "/api/v1/channels/{name}/test", None, status=204)
 async def try_channel(request: web.Request, asked: OneChannel) -> web.StreamResponse:
     """Send a test message, and wait until it was taken."""
-    face = request.app[FACE]
-    if asked.name not in face.channels:
-        raise NotFound(
-            f"there is no channel {asked.name[:80]!r}", "`pbs notify list` names them; they stand in pbs.toml"
-        )
-    await send(face.home, face.channels[asked.name], trial(socket.gethostname(), face.base_url))
+    await tried(request.app[FACE], asked.name)
     return web.Response(status=204)
+
+
+async def tried(face: Face, name: str) -> None:
+    """Send a test message through this channel.
+
+    Raises:
+        NotFound: there is no such channel.
+        MessageLost: it was not taken.
+    """
+    if name not in face.channels:
+        raise NotFound(
+            f"there is no channel {name[:80]!r}", "`pbs notify list` names them; they stand in pbs.toml"
+        )
+    await send(face.home, face.channels[name], trial(socket.gethostname(), face.base_url))
 
 
 OPERATIONS = (channels, try_channel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zoneinfo
 from functools import cache
 from typing import Annotated
+from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import Field
@@ -17,6 +18,7 @@ from pbs.errors import UsageError
 from pbs.promises import State, worst_first
 from pbs.views import promise_view, quarantined_view
 from pbs.web import quarantine as set_aside
+from pbs.web.channels import tried
 from pbs.web.declare import DIGITS, OfAPage, Role, operation
 from pbs.web.face import FACE
 from pbs.web.frame import PAGE, ZONE_COOKIE, OfAForm, go_to, may_act, page, zone_named
@@ -42,6 +44,18 @@ class Before(OfAPage):
     """Entries that are older than the one of this number."""
 
     before: str = ""
+
+
+class OneChannel(OfAForm):
+    """A channel for messages."""
+
+    name: str
+
+
+class Told(OfAPage):
+    """Which channel took a test message just now."""
+
+    tested: str = ""
 
 
 class Zone(OfAForm):
@@ -102,16 +116,25 @@ async def audit(request: web.Request, asked: Before) -> web.StreamResponse:
 
 
 @operation("GET", "/settings", PAGE)
-async def settings(request: web.Request, asked: OfAPage) -> web.StreamResponse:  # noqa: ARG001
-    """The reader's time zone, the feeds; for operators also the tokens."""
+async def settings(request: web.Request, asked: Told) -> web.StreamResponse:
+    """The reader's time zone, the feeds; for operators also channels and tokens."""
     face = request.app[FACE]
     return page(
         request,
         "settings.html.j2",
         zones=zones(),
+        channels=list(face.channels.values()) if may_act(request) else None,
+        tested=asked.tested if asked.tested in face.channels else None,
         tokens=face.ledger.access.tokens() if may_act(request) else None,
         sources=sorted(face.sources),
     )
+
+
+@operation("POST", "/settings/channels/{name}/test", PAGE, status=303, form=True)
+async def test_channel(request: web.Request, asked: OneChannel) -> web.StreamResponse:
+    """Send a test message to a channel."""
+    await tried(request.app[FACE], asked.name)
+    return go_to(f"/settings?tested={quote(asked.name)}")
 
 
 @cache
@@ -133,4 +156,4 @@ async def timezone(request: web.Request, asked: Zone) -> web.StreamResponse:
     return response
 
 
-OPERATIONS = (promises, quarantine, discard, audit, settings, timezone)
+OPERATIONS = (promises, quarantine, discard, audit, settings, test_channel, timezone)

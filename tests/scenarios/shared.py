@@ -35,7 +35,7 @@ def home_in_service(server: str = "", rest: str = "") -> Iterator[Pbs]:
     with short_folder() as path:
         pbs = Pbs(path)
         if server or rest:
-            pbs.configure(f'listen = "127.0.0.1:{pbs.port}"\n{server}', rest)
+            pbs.configure(f"{pbs.address}{server}", rest)
         pbs.start()
         try:
             yield pbs

@@ -182,7 +182,12 @@ class Pbs:
         self.home = root / "home"
         self.port = free_port()
         self("init", str(self.home))
-        self.configure(f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n')
+        self.configure(self.address)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as fields of [server]."""
+        return f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n'
 
     def configure(self, server: str, rest: str = "") -> None:
         """Replace pbs.toml. Runs come when a test asks for them, unless it says otherwise."""

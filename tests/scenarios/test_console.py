@@ -46,7 +46,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def place() -> Iterator[tuple[Pbs, SourceHost]]:
     """A served home with a source on a slow line."""
-    with short_folder() as folder, home_in_service() as pbs:
+    channel = (
+        '[notify.tell]\nkind = "command"\ncommand = ["/bin/sh", "-c", "cat > /dev/null"]\ndelay = "1h"\n'
+    )
+    with short_folder() as folder, home_in_service(rest=channel) as pbs:
         host = SourceHost(folder / "src")
         grow(host.data, files=6)
         host.start()
@@ -199,6 +202,14 @@ def test_a_source_is_held_and_resumed(browser: Browser, place: tuple[Pbs, Source
         page.goto("/sources/slow")
         page.get_by_role("button", name="I have looked").click()
         expect(page.get_by_text("somebody <b>")).to_have_count(0)
+
+
+def test_a_channel_is_tried(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
+    """A button has a test message sent, and says that it was taken."""
+    with visit(browser, *at(place[0])) as visitor:
+        page = visitor.enter(path="/settings")
+        page.get_by_role("button", name="Send a test message to tell").click()
+        expect(page.get_by_role("status")).to_have_text("The channel tell took a test message.")
 
 
 def test_times_are_those_of_the_reader(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
