@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from pbs.errors import PbsError, TooMany, UsageError
+from pbs.errors import NotFound, PbsError, TooMany, UsageError
 from pbs.journal import Follower
 from pbs.model import Run, RunState
 from pbs.views import run_view
@@ -122,7 +122,7 @@ async def events(request: web.Request, asked: OneLog) -> web.StreamResponse:
             0  # it has not begun, or its log was cleared away: what became of it is told all the same
         )
     if not follower.fits():
-        raise UsageError(
+        raise NotFound(
             f"there is no event {after} in the log of this run", "leave Last-Event-ID out to read it all"
         )
     if request.method == "HEAD":

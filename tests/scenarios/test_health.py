@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import feedparser
 import pytest
@@ -22,13 +23,13 @@ ALIAS = "/get/web-pull"
 @pytest.fixture(scope="module")
 def letterbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the channel of the home puts its messages."""
-    return tmp_path_factory.mktemp("letters") / "last.json"
+    return tmp_path_factory.mktemp("letters") / "letters"
 
 
 @pytest.fixture(scope="module")
 def home(letterbox: Path) -> Iterator[Pbs]:
     """A served home whose feeds have an older address, with a channel for messages."""
-    command = f'["/bin/sh", "-c", "cat > {letterbox}.new && mv {letterbox}.new {letterbox}"]'
+    command = f'["/bin/sh", "-c", "(cat; echo) >> {letterbox}"]'
     channel = f'[notify.tell]\nkind = "command"\ncommand = {command}\ndelay = "0s"\nsources = ["web"]\n'
     with home_in_service(f'feeds = {{ aliases = {{ "{ALIAS}" = "web" }} }}', channel) as server:
         yield server
@@ -55,7 +56,7 @@ def test_health_is_told_everywhere_alike(home: Pbs, source: SourceHost, letterbo
 
     source.stop()
     home.pull("web", code=1)
-    bad = promises(home, "web")
+    bad = eventually(lambda: broken_last_run(home), what="a promise that broke")
     assert {name for name, each in bad.items() if each["state"] == "broken"} == {"last-run"}
     assert bad["reachable"]["state"] == "warning"
     assert bad["last-run"]["since"] > bad["fresh"]["since"] == good["fresh"]["since"]
@@ -66,10 +67,13 @@ def test_health_is_told_everywhere_alike(home: Pbs, source: SourceHost, letterbo
     program = home.home / "etc/promise/backup-web"
     eventually(lambda: subprocess.run([program], stdout=subprocess.DEVNULL, check=False).returncode == 1)
 
-    told = eventually(lambda: letterbox.is_file() and json.loads(letterbox.read_text()), what="a message")
-    assert [each["name"] for each in told["new"]] == ["last-run"]
+    eventually(
+        lambda: (
+            "last-run" in {each["name"] for letter in letters(letterbox) for each in letter.get("new", ())}
+        )
+    )
     assert here(home, "notify", "test", "tell")[0] == 0
-    assert json.loads(letterbox.read_text())["title"].endswith("a test message")
+    assert letters(letterbox)[-1]["title"].endswith("a test message")
 
     figures = {
         (each.name, *each.labels.values()): each.value
@@ -102,6 +106,17 @@ def in_order(pbs: Pbs) -> dict[str, dict[str, str]]:
     return found if {each["state"] for each in found.values()} == {"kept"} else {}
 
 
+def letters(box: Path) -> list[dict[str, Any]]:
+    """The messages that came, the oldest first."""
+    return [json.loads(line) for line in box.read_text().splitlines()] if box.is_file() else []
+
+
+def broken_last_run(pbs: Pbs) -> dict[str, dict[str, str]]:
+    """The promises of `web`, once its last run counts as failed: what is asked for may be a second old."""
+    found = promises(pbs, "web")
+    return found if found["last-run"]["state"] == "broken" else {}
+
+
 def feeds_at_other_addresses(pbs: Pbs) -> None:
     """The feed is found where an older server had it, and at an address that nobody guesses, until that is ended."""
     feed = get(pbs, "/feeds/web.xml")
@@ -114,7 +129,13 @@ def feeds_at_other_addresses(pbs: Pbs) -> None:
     assert (status, body) == (200, feed)
     assert http(pbs, "GET", path, tcp=True, **{"If-None-Match": headers["etag"]})[0] == 304
     assert here(pbs, "feed", "web", "--address")[1] == address
-    for wrong in (path.replace("web.xml", "all.xml"), "/feeds/x/web.xml", path.replace("/web.", "/nobody.")):
+    for wrong in (
+        path.replace("web.xml", "all.xml"),
+        "/feeds/x/web.xml",
+        "/feeds/../all.xml",
+        path.replace("/web.", "/nobody."),
+    ):
         assert http(pbs, "GET", wrong, tcp=True)[0] == 401
     (pbs.home / "etc/keys/web.feed").unlink()
-    assert http(pbs, "GET", path, tcp=True)[0] == 401
+    # An answer is given again for a second.
+    eventually(lambda: http(pbs, "GET", path, tcp=True)[0] == 401, what="the end of the address")

@@ -153,7 +153,7 @@ def test_a_wish_that_makes_no_sense_is_refused(home: Pbs, source: SourceHost) ->
 def test_what_is_not_there_is_404(home: Pbs) -> None:
     """A page, run, source or feed that is not there is one refusal of the usual shape."""
     for path in ("/nothing", "/api/v1/runs/x", "/runs/x", "/api/v1/sources/x/snapshots", "/feeds/x.xml", "/feeds/all.atom",
-                 "/feeds/../all.xml", "/feeds/.xml", "/feeds/all.xml.xml", "/feeds/", "/api/v2/runs", "/api/v1/runs?source=x",
+                 "/feeds/.xml", "/feeds/all.xml.xml", "/feeds/", "/api/v2/runs", "/api/v1/runs?source=x",
                  "/runs/%00", "/runs/%F0%9F%92%A9", "/static/../../etc/passwd", "/favicon.ico"):  # fmt: skip
         shaped(http(home, "GET", path), 404)
 
