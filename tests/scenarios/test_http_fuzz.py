@@ -17,8 +17,8 @@ import pytest
 from shared import add, http
 from stage import Pbs, SourceHost
 
-pytestmark = [pytest.mark.slow]
-SECONDS = 100
+SECONDS = 200
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
 
 
 @contextlib.contextmanager
