@@ -96,7 +96,7 @@ def sheet(facts: ServerFacts) -> Verdict:
     """The recovery sheet of the server was printed."""
     if facts.sheet or not facts.copies:
         return kept("the recovery sheet was printed")
-    return warning(
+    return broken(
         "the recovery sheet of the server was never printed: without it no copy of the server can be opened",
         "`pbs key recovery` prints it; keep it away from this server",
     )

@@ -227,7 +227,7 @@ def key(case: Case) -> Verdict:
         return kept("the recovery sheet of its key was printed")
     if case.facts.copied:
         return kept("its key is in the copies of the server")
-    return warning(
+    return broken(
         'no recovery sheet of its key was printed, and copies = "off": if this server is lost, so are its backups',
         f"`pbs key export {case.source.name}` prints one; keep it away from this server",
     )

@@ -20,7 +20,7 @@ from pbs.endpoint import Supervisor
 from pbs.files import FileLock
 from pbs.model import Outcome
 
-EVERY = (*KINDS["migrate"].stages, "retention")
+EVERY = (*KINDS["migrate"].stages, "retention", "prune", "reading", "structure")
 OK, FAILED, INTERRUPTED = Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED
 
 
@@ -144,7 +144,8 @@ def _kill(
 FAULTS = (
     _kill(
         "worker", "F1 F11 F12 F13 F21", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
-        usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import", "retain/retention"),
+        usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import", "retain/retention",
+               "prune/prune", "check/reading"),
     ),
     _kill("controller", "F1", "the process that serves the API and the feeds", EVERY, {OK}),
     _kill("endpoint", "F3", "the source's rest-server, which supervisord starts again", PULL[2:6], {OK, FAILED}),
@@ -160,7 +161,7 @@ FAULTS = (
     ),
     _kill(
         "reader", "F11 F12 F13", "restic on the server, while it looks at what arrived or removes what no rule holds",
-        ("admission", "retention"), {OK, FAILED}, usual=("changed/admission", "retain/retention"), latest=0.0,
+        ("admission", "retention", "prune"), {OK, FAILED}, usual=("changed/admission", "retain/retention", "prune/prune"), latest=0.0,
     ),
     _kill(
         "import", "F21", "restic on the server, while it imports a legacy tree", ("import",), {OK}, kinds=("migrate",),

@@ -35,6 +35,8 @@ class RunKind:
     stages: tuple[str, ...]
     ready: Callable[[Stand, random.Random], contextlib.AbstractContextManager[Stand]]
     proven: Callable[[Stand], None] = lambda stand: None
+    # The verb that asks for it, and its options.
+    words: tuple[str, ...] = ("pull",)
 
 
 @contextlib.contextmanager
@@ -92,6 +94,18 @@ def retain(stand: Stand, dice: random.Random) -> Iterator[Stand]:
         yield new
 
 
+@contextlib.contextmanager
+def prunable(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source whose repository holds data that no snapshot needs any more."""
+    with _new_source(stand) as new:
+        new.pbs.add(new.name, new.source, *MANUAL, "--set", "keep={last=1}", "--set", "keep_least=1")
+        for _ in range(2):
+            # Not so much that it looks as if somebody encrypted it: nothing would be removed then.
+            random_file(new.source.data / "big", dice.randrange(4, 9) * MEGABYTE)
+            new.pbs.pull(new.name)
+        yield new
+
+
 def removed_or_not(stand: Stand) -> None:
     """What the ledger calls admitted lies there, what it calls forgotten does not, and the rules hold in the end."""
     there = {path.name for path in (stand.pbs.repository(stand.name) / "snapshots").iterdir()}
@@ -128,6 +142,8 @@ KINDS = {
     "changed": RunKind(PULL, changed),
     "retain": RunKind(("retention",), retain, removed_or_not),
     "migrate": RunKind(("import", *PULL), migrate, imported_once),
+    "prune": RunKind(("prune", "structure"), prunable, words=("retain", "--prune")),
+    "check": RunKind(("reading", "structure"), unchanged, words=("check",)),
 }
 
 

@@ -143,7 +143,8 @@ def begun(scene: Scene, latest: float | None) -> Iterator[subprocess.Popen[str]]
     eventually(lambda: not stand.busy(), PATIENCE, "an idle source")
     logs = stand.home.run_log(stand.name, "x").parent
     known = set(logs.glob("*"))
-    with stand.pulling() as (process, run):
+    verb, *more = KINDS[scene.kind].words
+    with stand.pulling(None, verb, *more) as (process, run):
         scene.run = run
         reach(scene, logs, known, latest)
         yield process

@@ -87,7 +87,7 @@ class Stand:
 
     @contextlib.contextmanager
     def pulling(
-        self, name: str | None = None, kind: str = "pull"
+        self, name: str | None = None, kind: str = "pull", *more: str
     ) -> Iterator[tuple[subprocess.Popen[str], Run]]:
         """`pbs pull` in a process of its own, and the run that it asked for."""
         name = name or self.name
@@ -98,14 +98,16 @@ class Stand:
             ours = (run for run in self.runs() if (run.source, run.kind) == (name, kind))
             return next((run for run in ours if run.id not in before), None)
 
-        with self.following(name, kind) as process:
+        with self.following(name, kind, *more) as process:
             yield process, eventually(new, PATIENCE, "the new run")
 
     @contextlib.contextmanager
-    def following(self, name: str | None = None, kind: str = "pull") -> Iterator[subprocess.Popen[str]]:
+    def following(
+        self, name: str | None = None, kind: str = "pull", *more: str
+    ) -> Iterator[subprocess.Popen[str]]:
         """`pbs pull` in a process of its own, which ends with the block."""
         process = subprocess.Popen(
-            [*PBS, "--home", str(self.pbs.home), kind, name or self.name],
+            [*PBS, "--home", str(self.pbs.home), kind, name or self.name, *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         with process:

@@ -218,7 +218,7 @@ def test_the_server_has_promises_of_its_own() -> None:
     found = {name: each.state for (_, name), each in verdicts({}, late).items()}
     assert (found["queue"], found["recovery-sheet"], found["disk"]) == (
         State.WARNING,
-        State.WARNING,
+        State.BROKEN,
         State.BROKEN,
     )
 
