@@ -125,7 +125,8 @@ async def test_a_mount_in_use(handle: Handle, tree: Path, backup: Backup, serve:
         await unmount(server.directory, records, SystemClock())
     assert mounted(server.directory / "ids")
     await unmount(server.directory, records, SystemClock(), force=True)
-    assert server.wait() == 0
+    # Asked to end while it ends by itself, for want of a mount, it may be ended by that.
+    assert server.wait() in (0, -signal.SIGTERM)
     assert not mounted(server.directory / "ids")
     assert not server.directory.exists()
     with pytest.raises(OSError, match=DEAD):

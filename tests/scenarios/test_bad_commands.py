@@ -249,6 +249,7 @@ def test_one_key_for_two_sources_of_one_account_is_said(home: Pbs, name: str, so
     ends(home, other, "ok", 0)
 
 
+@pytest.mark.long
 def test_the_worst_outcome_is_the_exit_code_of_all(pbs: Pbs, source: SourceHost) -> None:
     """`pull --all` pulls every source; one that fails makes it exit 1, one that is refused exit 4, the rest is ok."""
     pbs.start()

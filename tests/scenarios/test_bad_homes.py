@@ -20,7 +20,7 @@ from shared import (
 )
 from stage import PBS, Pbs, SourceHost
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 def test_a_stopped_service_is_exit_6(pbs: Pbs) -> None:
@@ -61,6 +61,7 @@ def test_stale_sockets_do_not_keep_a_home_from_starting(pbs: Pbs, source: Source
     ends(pbs, "web", "ok", 0)
 
 
+@pytest.mark.user
 def test_a_home_with_a_long_path_says_the_way_out(folder: Path, source: SourceHost) -> None:
     """Sockets that the kernel would not take are refused at start and by the check; a short run_dir works."""
     pbs = Pbs(folder / ("d" * 60) / ("e" * 30))
@@ -132,6 +133,7 @@ VERBS = (
 )  # fmt: skip
 
 
+@pytest.mark.user
 def test_a_home_of_somebody_else_is_closed(pbs: Pbs) -> None:
     """Whoever may not enter a home is told so by every verb, exit 2, in one sentence."""
     closed = ("etc", "var/lib", "var/run", "var/log", "sources.d")
@@ -151,6 +153,7 @@ def test_a_home_of_somebody_else_is_closed(pbs: Pbs) -> None:
             shutil.chown(pbs.home / name, 0) if os.geteuid() == 0 else (pbs.home / name).chmod(0o700)
 
 
+@pytest.mark.user
 def test_a_home_that_cannot_be_written_does_not_start(pbs: Pbs, source: SourceHost) -> None:
     """Without the right to write, starting and adding are exit 2 and say so, reading works, and nothing is half made."""
     folders = [pbs.home, *(path for path in pbs.home.rglob("*") if path.is_dir())]
@@ -194,6 +197,7 @@ def test_a_ledger_that_is_lost_or_torn_is_said(pbs: Pbs) -> None:
     pbs("runs")
 
 
+@pytest.mark.user
 def test_a_missing_or_empty_token_lets_nobody_in(pbs: Pbs) -> None:
     """Without the operator's token a server that listens on TCP does not start; `init` makes it again."""
     token = pbs.home / "etc/keys/admin.token"

@@ -79,8 +79,12 @@ def test_all_promises_hold_and_nothing_is_left(corner: Path) -> None:
 @pytest.mark.timeout(DEMO_SECONDS + 20)
 @pytest.mark.parametrize(
     ("number", "sign"),
-    [(signal.SIGINT, "*/home/etc/supervisord.conf"), (signal.SIGTERM, "*/home/var/log/runs/demo/*")],
-    ids=["while-the-service-starts", "during-a-pull"],
+    [
+        pytest.param(signal.SIGINT, "*/home/etc/supervisord.conf", id="while-the-service-starts"),
+        pytest.param(
+            signal.SIGTERM, "*/home/var/log/runs/demo/*", id="during-a-pull", marks=pytest.mark.long
+        ),
+    ],
 )
 def test_a_stopped_demo_leaves_nothing(corner: Path, number: signal.Signals, sign: str) -> None:
     """Stopped in the middle of something it says so, exits with 5, and takes everything away."""

@@ -56,7 +56,7 @@ def test_runs_go_on_while_repositories_are_still_made(pbs: Pbs, source: SourceHo
     """A start with sources that were written by hand makes their repositories beside its runs; whoever is pulled makes his own."""
     pbs.add("web", source)
     written = (pbs.home / "sources.d/web.toml").read_text()
-    others = [f"web{number}" for number in range(6)]
+    others = [f"web{number}" for number in range(3)]
     for name in others:
         (pbs.home / f"sources.d/{name}.toml").write_text(written)
     pbs.start()

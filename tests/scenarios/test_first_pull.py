@@ -11,7 +11,7 @@ from stage import Pbs, SourceHost, eventually, grow, processes
 
 from pbs.restore import compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 def proven(pbs: Pbs, source: SourceHost, folder: Path, snapshot: str = "latest") -> None:
@@ -23,6 +23,7 @@ def proven(pbs: Pbs, source: SourceHost, folder: Path, snapshot: str = "latest")
     assert source.data.stat().st_mode == folder.stat().st_mode
 
 
+@pytest.mark.user
 def test_a_pull_restores_as_what_was_there(served: Pbs, source: SourceHost, folder: Path) -> None:
     """A first and a second pull are ok, each snapshot restores identically, and the feed has both."""
     first = served.pull()
@@ -67,6 +68,7 @@ def test_every_way_of_keeping_the_endpoint(
     assert (pbs.home / "etc/keys/web.key").exists() is (encryption == "controller")
 
 
+@pytest.mark.user
 def test_the_mount_shows_what_was_received(served: Pbs, source: SourceHost, folder: Path) -> None:
     """A mount shows every admitted snapshot by id and by our time, read-only, and leaves nothing when it ends."""
     run = served.pull()
@@ -97,6 +99,7 @@ def test_one_file_comes_out(served: Pbs, source: SourceHost, folder: Path) -> No
     proven(served, source, folder / "all")
 
 
+@pytest.mark.user
 def test_no_new_tcp_port_is_opened(served: Pbs, source: SourceHost) -> None:
     """Neither side listens on TCP for a pull: sshd and the API are all."""
     before = listening()

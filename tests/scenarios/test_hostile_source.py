@@ -320,6 +320,7 @@ def test_a_run_that_is_cut_short_leaves_nothing_behind_that_counts(
 
 NASTY = r"""
 ESC = "\x1b[31mred\x1b]0;title\x07\x9b2J"
+OUR_SCRIPT = re.compile(r'<script src="/assets/[0-9a-f]+/[a-z.]+"[a-z ]*></script>')
 NASTY = [ESC, "<script>alert(1)</script>", "]]>", "\ufffe\uffff\x00", "\u202egnp.exe", "\ud800\udfff", "a\nb\r\nc",
          "%s%n{0}[bold]rich[/bold]", "\u2028x", "x" * 9000]
 ODD = [None, True, False, -1, 0, 1.5, 1e308, float("inf"), float("nan"), 10 ** 30, 2 ** 63, -2 ** 63, "7", "", [], {},
@@ -365,7 +366,7 @@ def clean(home: Pbs, name: str, run: str) -> None:
     for item in items(home, name):
         assert "<script" not in item["description"]
         assert "\x1b" not in item["description"]
-    page = get(home, f"/runs/{run}").decode()
+    page = OUR_SCRIPT.sub("", get(home, f"/runs/{run}").decode(), count=1)
     assert "<script" not in page
     assert "\x1b" not in page
     assert "\ufffe" not in page

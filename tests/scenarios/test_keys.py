@@ -13,7 +13,7 @@ from stage import Pbs, SourceHost, eventually, find, processes
 
 from pbs.ledger import open_ledger
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 
 
 def test_a_new_password_changes_nothing_else(home: Pbs, source: SourceHost, tmp_path: Path) -> None:
