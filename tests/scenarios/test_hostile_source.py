@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,8 @@ from shared import (
 from stage import Pbs, SourceHost, _answers, eventually, processes
 
 from pbs.restore import compare
+
+OUR_SCRIPT = re.compile(r'<script src="/assets/[0-9a-f]+/[a-z.]+"[a-z ]*></script>')
 
 pytestmark = pytest.mark.slow
 MOST_WORKER_BYTES = 300 << 20
@@ -320,7 +323,6 @@ def test_a_run_that_is_cut_short_leaves_nothing_behind_that_counts(
 
 NASTY = r"""
 ESC = "\x1b[31mred\x1b]0;title\x07\x9b2J"
-OUR_SCRIPT = re.compile(r'<script src="/assets/[0-9a-f]+/[a-z.]+"[a-z ]*></script>')
 NASTY = [ESC, "<script>alert(1)</script>", "]]>", "\ufffe\uffff\x00", "\u202egnp.exe", "\ud800\udfff", "a\nb\r\nc",
          "%s%n{0}[bold]rich[/bold]", "\u2028x", "x" * 9000]
 ODD = [None, True, False, -1, 0, 1.5, 1e308, float("inf"), float("nan"), 10 ** 30, 2 ** 63, -2 ** 63, "7", "", [], {},

@@ -115,6 +115,7 @@ BROKEN = [
     ("quarantine", standing(aside={"keys": 1, "snapshots": 1}), {}),
     ("tripwires", standing(), {"held": "half of its files are gone"}),
     ("quota", standing(bytes=990), {"source": replace(SOURCE, quota=1000)}),
+    ("key", standing(), {"copied": False}),
 ]
 WARNINGS = [
     ("fresh", NEVER, {}),
@@ -128,7 +129,6 @@ WARNINGS = [
     ("quarantine", standing(aside={"snapshots": 1}), {}),
     ("quota", standing(bytes=900), {"source": replace(SOURCE, quota=1000)}),
     ("quota", standing(bytes=500), {"source": replace(SOURCE, quota=1000), "per_day": 100}),
-    ("key", standing(), {"copied": False}),
     ("clock", standing(arrived=Arrival(NOW, NOW + DAY, "pull-ok", Outcome.OK)), {}),
     ("clock", standing(arrived=Arrival(NOW - HOUR, NOW - DAY, "pull-ok", Outcome.OK)), {}),
 ]
@@ -381,9 +381,10 @@ async def test_a_program_says_by_its_exit_code_how_promises_stand(home: Home, le
     try:
         codes = {path.name: said(path) for path in sorted((moved / "etc/promise").iterdir())}
         assert {name: code for name, (code, _) in codes.items()} == {
-            "backup-old": 1, "backup-web": 0, "ssh-to-old-pull": 1, "ssh-to-web-pull": 0, "server": 0,
+            "backup-old": 1, "backup-web": 0, "ssh-to-old-pull": 1, "ssh-to-web-pull": 0, "server": 1,
             "stalled-pull-push": 0, "notifier-feed-check-malformed-or-failure": 0,
         }  # fmt: skip
+        assert "recovery-sheet" in codes["server"][1]
         assert "old: configured broken since 2026-05-08T12:00:00Z" in codes["backup-old"][1]
         (moved / "var/promises/.looked").unlink()
         assert said(moved / "etc/promise/backup-web")[0] == 1
