@@ -70,7 +70,7 @@ class Controller:
         self._restless: set[str] = set()
         self._published: dict[str, str] = {}
         self._sizes = self.ledger.vitals.sizes()
-        self._oversight = Oversight(home, self.ledger, self.clock)
+        self._oversight = Oversight(home, self.ledger, self.clock, self._known)
         self._planned: datetime | None = None
         self._seen = self.clock.now()
         self._complaints: dict[str, str] = {}
@@ -130,7 +130,7 @@ class Controller:
 
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
-        return await self._oversight.health(self._known(), fresh=fresh)
+        return await self._oversight.health(fresh=fresh)
 
     @property
     def channels(self) -> Mapping[str, Channel]:
@@ -144,7 +144,7 @@ class Controller:
 
     async def metrics(self) -> bytes:
         """Figures for Prometheus."""
-        return await self._oversight.metrics(self._known(), self.next)
+        return await self._oversight.metrics(self.next)
 
     def _known(self) -> Known:
         return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))
@@ -251,7 +251,7 @@ class Controller:
     async def _look(self) -> None:
         """Look at the promises, once everything was settled for the first time."""
         if self._planned is not None:
-            await self._oversight.turn(self._known())
+            await self._oversight.turn()
 
     async def _upkeep(self) -> None:
         """Ask for the upkeep of repositories that is due: now and then, and of those whose runs ended at once."""

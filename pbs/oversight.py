@@ -18,34 +18,35 @@ from pbs.promises.watch import Known, Watch
 class Oversight:
     """The watchers of one home. Held by the controller."""
 
-    def __init__(self, home: Home, ledger: Ledger, clock: Clock) -> None:
-        self._watch = Watch(home, ledger, clock)
-        self._meter = Meter(ledger, self._watch, clock)
+    def __init__(self, home: Home, ledger: Ledger, clock: Clock, known: Callable[[], Known]) -> None:
+        self._known = known
         self._messenger = Messenger(home, ledger, clock)
+        self._watch = Watch(home, ledger, clock, self._with_channels)
+        self._meter = Meter(ledger, self._watch, clock)
 
     def changed(self) -> None:
         """Something happened that a promise may hang on."""
         self._watch.changed()
 
-    async def turn(self, known: Known) -> None:
+    async def turn(self) -> None:
         """Look, if it is time, and have said what there is to say."""
         try:
-            await self._watch.turn(self._with_channels(known))
+            await self._watch.turn()
         finally:
             if self._watch.newest is not None:
-                self._messenger.turn(known.config, self._watch.newest.health)
+                self._messenger.turn(self._known().config, self._watch.newest.health)
 
     async def end(self) -> None:
         """Let go of messages that are on their way: they are sent after the next start."""
         await self._messenger.end()
 
-    def _with_channels(self, known: Known) -> Known:
-        return replace(known, channels=self._messenger.faults)
+    def _with_channels(self) -> Known:
+        return replace(self._known(), channels=self._messenger.faults)
 
-    async def health(self, known: Known, *, fresh: bool = True) -> Health:
+    async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
-        return (await self._watch.now(self._with_channels(known), fresh=fresh)).health
+        return (await self._watch.now(fresh=fresh)).health
 
-    async def metrics(self, known: Known, coming: Callable[[str], datetime | None]) -> bytes:
+    async def metrics(self, coming: Callable[[str], datetime | None]) -> bytes:
         """The figures, with when each source is pulled next."""
-        return await self._meter.read(self._with_channels(known), coming)
+        return await self._meter.read(coming)

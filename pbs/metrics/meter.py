@@ -11,7 +11,7 @@ from pbs.clock import Clock
 from pbs.ledger import Ledger
 from pbs.metrics.counting import Counting
 from pbs.metrics.families import Measured, render
-from pbs.promises.watch import Known, Look, Watch
+from pbs.promises.watch import Look, Watch
 from pbs.threads import in_thread
 
 
@@ -25,14 +25,14 @@ class Meter:
         self._counting = Counting(ledger.vitals)
         self._one = asyncio.Lock()
 
-    async def read(self, known: Known, coming: Callable[[str], datetime | None]) -> bytes:
+    async def read(self, coming: Callable[[str], datetime | None]) -> bytes:
         """The document for Prometheus."""
-        look = await self._watch.now(known)
-        moments = {name: moment for name in known.config.sources if (moment := coming(name)) is not None}
+        look = await self._watch.now()
+        moments = {name: moment for name in look.config.sources if (moment := coming(name)) is not None}
         async with self._one:
-            return await in_thread(self._work, look, known, moments)
+            return await in_thread(self._work, look, moments)
 
-    def _work(self, look: Look, known: Known, coming: dict[str, datetime]) -> bytes:
+    def _work(self, look: Look, coming: dict[str, datetime]) -> bytes:
         space, queue = look.server.space, self._ledger.queue
         return render(
             Measured(
@@ -40,7 +40,7 @@ class Meter:
                 now=self._clock.now(),
                 health=look.health,
                 vitals=look.vitals,
-                sources=known.config.sources,
+                sources=look.config.sources,
                 coming=coming,
                 tallies=self._counting.now(),
                 queue=[*queue.running(), *queue.waiting()],

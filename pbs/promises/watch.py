@@ -6,7 +6,7 @@ What changed is written into the ledger, so that `since` outlives us, and into f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +45,7 @@ class Look:
     """What one look saw: the promises, what they were judged by, and how many seconds it took."""
 
     health: Health
+    config: Config
     vitals: Sequence[Vitals]
     server: ServerFacts
     took: float
@@ -53,8 +54,9 @@ class Look:
 class Watch:
     """Looks at the promises of one home. Held by the controller."""
 
-    def __init__(self, home: Home, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, home: Home, ledger: Ledger, clock: Clock, known: Callable[[], Known]) -> None:
         self._home = home
+        self._known = known
         self._ledger = ledger
         self._clock = clock
         self._posts = Posts(home)
@@ -72,7 +74,7 @@ class Watch:
         """Something happened: the next turn looks, soon."""
         self._changed = True
 
-    async def turn(self, known: Known) -> bool:
+    async def turn(self) -> bool:
         """Look, if it is time; whether it was.
 
         Raises:
@@ -82,32 +84,34 @@ class Watch:
         rest = max(LEAST_SECONDS, REST * took) if self._changed else EVERY_SECONDS
         if self._at is not None and self._clock.monotonic() - self._at < rest:
             return False
-        await self._look(known)
+        await self._look()
         if self._trouble is not None:
             raise self._trouble
         return True
 
-    async def now(self, known: Known, *, fresh: bool = True) -> Look:
+    async def now(self, *, fresh: bool = True) -> Look:
         """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once."""
         if not fresh and self.newest is not None:
             return self.newest
         async with self._one:
             if self.newest is not None and self._at is not None:
                 old = self._clock.monotonic() - self._at
-                if old < max(ASKED_SECONDS, ASKED_REST * self.newest.took):
+                same = self.newest.config is self._known().config
+                if same and old < max(ASKED_SECONDS, ASKED_REST * self.newest.took):
                     return self.newest
-        return await self._look(known)
+        return await self._look()
 
-    async def _look(self, known: Known) -> Look:
+    async def _look(self) -> Look:
         async with self._one:
             self._at, self._changed = self._clock.monotonic(), False
-            self.newest = await in_thread(self._work, known)
+            vitals = await in_thread(self._ledger.vitals.of_all)
+            # After the ledger: a source that is added meanwhile is configured before the ledger knows it.
+            self.newest = await in_thread(self._work, self._known(), vitals, self._at)
             return self.newest
 
-    def _work(self, known: Known) -> Look:
+    def _work(self, known: Known, vitals: Sequence[Vitals], begun: float) -> Look:
         """One look; in a thread, one at a time."""
-        begun, now, ledger = self._clock.monotonic(), self._clock.now(), self._ledger
-        vitals = ledger.vitals.of_all()
+        now, ledger = self._clock.now(), self._ledger
         config, rates = known.config, self._rates.look(known.config.sources, now, begun)
         server = gather.of_the_server(
             self._home, ledger, config.server, now, served=True, planned=known.planned, faults=known.faults,
@@ -130,7 +134,7 @@ class Watch:
             self._posts.put(told)
         except PbsError as error:
             self._trouble = error
-        return Look(told, vitals, server, self._clock.monotonic() - begun)
+        return Look(told, config, vitals, server, self._clock.monotonic() - begun)
 
     def _remember(self, told: Health) -> None:
         """Keep since when each stands so; what cannot be written down now is with the next look."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import sqlite3
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,8 +20,6 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
 from ledger_workers import claim_all, full_disk
 
 from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismatch, UsageError

@@ -25,6 +25,7 @@ from aiosmtpd.controller import Controller as MailServer
 from aiosmtpd.smtp import AuthResult
 from hypothesis import given
 from hypothesis import strategies as st
+from set_clock import SetClock
 
 from pbs import keyring
 from pbs.config import Channel, Config, load
@@ -352,21 +353,6 @@ async def test_apprise_reaches_what_it_knows(home: Home, inbox: tuple[type[Inbox
 # the messenger
 
 
-class Clock:
-    """A clock that is set."""
-
-    moment = NOW
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def monotonic(self) -> float:
-        return self.moment.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError
-
-
 async def turned(messenger: Messenger, config: Config, now: Health) -> None:
     """One turn, and the end of what it began."""
     messenger.turn(config, now)
@@ -380,7 +366,7 @@ async def test_a_dead_channel_is_told_and_holds_up_no_other(
     """One channel gets its message though another is dead; the dead one is tried again later and is told; a restart repeats nothing."""
     server, address = inbox
     keyring.write(home.channel_secret("hook"), address.encode())
-    config, clock = load(home), Clock()
+    config, clock = load(home), SetClock(NOW)
     any_clock: Any = clock
     messenger = Messenger(home, ledger, any_clock)
     bad = health(promise())

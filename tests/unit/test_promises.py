@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from set_clock import SetClock
 
 from pbs.config import Config, load
 from pbs.config.fields import EXAMPLE_HOST_KEY
@@ -263,21 +264,6 @@ def ledger(home: Home) -> Iterator[Ledger]:
     opened.close()
 
 
-class Clock:
-    """A wall clock that jumps."""
-
-    moment = NOW
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def monotonic(self) -> float:
-        return self.moment.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError
-
-
 def pull(ledger: Ledger, outcome: Outcome, moment: datetime) -> Run:
     """A pull of `web` that ended so."""
     made = ledger.queue.claim(
@@ -287,9 +273,9 @@ def pull(ledger: Ledger, outcome: Outcome, moment: datetime) -> Run:
     return ledger.queue.end(made, "l", Ending(outcome, "it ended", tunnel_bytes=7, code="some"), moment)
 
 
-def known(config: Config) -> Known:
+def known(config: Config) -> Callable[[], Known]:
     """What a controller tells that looked at what is due just now."""
-    return Known(config, NOW, ())
+    return lambda: Known(config, NOW, ())
 
 
 def test_the_ledger_tells_of_all_sources_at_once(ledger: Ledger) -> None:
@@ -346,20 +332,49 @@ def test_counts_of_runs_are_exact_whatever_waits(ledger: Ledger) -> None:
 async def test_since_outlives_whoever_looked(home: Home, ledger: Ledger) -> None:
     """A controller that starts anew tells the same `since`; what changed while none ran is dated when it is seen."""
     config = load(home)
-    clock: Any = Clock()
-    first = (await Watch(home, ledger, clock).now(known(config))).health
+    clock: Any = SetClock(NOW)
+    first = (await Watch(home, ledger, clock, known(config)).now()).health
     assert {each.since for each in first.promises} == {NOW}
     assert {each.name: each.state for each in first.of("old")} == {"configured": State.BROKEN}
     clock.moment = NOW + HOUR
     pull(ledger, Outcome.FAILED, NOW)
-    second = (await Watch(home, ledger, clock).now(known(config))).health
+    second = (await Watch(home, ledger, clock, known(config)).now()).health
     changed = {each.name for each in second.promises if each.since == clock.moment}
     assert {"last-run"} <= changed <= {"last-run", "feed", "fresh", "reachable", "copy", "scheduler"}
     ledger.remove_source("old", NOW, purge=False)
     clock.moment = NOW + 2 * HOUR
-    third = (await Watch(home, ledger, clock).now(known(config))).health
+    third = (await Watch(home, ledger, clock, known(config)).now()).health
     assert third.of("old") == ()
     assert {name for name, _ in ledger.vitals.promises()} == {"", "web"}
+
+
+async def test_a_source_that_is_added_during_a_look_is_not_missing(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the look that is under way nor by whoever asks right after it."""
+    config = alone = load(home)
+    clock = SetClock(NOW)
+    any_clock: Any = clock
+    watch = Watch(home, ledger, any_clock, lambda: Known(config, NOW, ()))
+    before = ledger.vitals.of_all
+
+    def add_and_look() -> object:
+        nonlocal config
+        home.config.write_text(
+            home.config.read_text()
+            + f'[source.late]\nhost = "h"\nuser = "u"\nhost_key = "{EXAMPLE_HOST_KEY}"\n'
+        )
+        config = load(home)
+        ledger.add_source("late", NOW)
+        return before()
+
+    monkeypatch.setattr(ledger.vitals, "of_all", add_and_look)
+    assert {each.name: each.state for each in (await watch.now()).health.of("late")}[
+        "configured"
+    ] is State.KEPT
+    monkeypatch.setattr(ledger.vitals, "of_all", before)
+    config = alone
+    assert [each.name for each in (await watch.now()).health.of("late")] == ["configured"]
 
 
 def test_without_service_nothing_is_well(home: Home, ledger: Ledger) -> None:
@@ -373,9 +388,9 @@ def test_without_service_nothing_is_well(home: Home, ledger: Ledger) -> None:
 
 async def test_a_program_says_by_its_exit_code_how_promises_stand(home: Home, ledger: Ledger) -> None:
     """The small programs for SlapOS and others: 0 for kept and warnings, 1 for broken, for a moved home, and when nobody looks."""
-    clock: Any = Clock()
-    watch = Watch(home, ledger, clock)
-    await watch.now(known(load(home)))
+    clock: Any = SetClock(NOW)
+    watch = Watch(home, ledger, clock, known(load(home)))
+    await watch.now()
     moved = home.root.with_name(f"{home.root.name} moved")
     home.root.rename(moved)
     try:
@@ -391,7 +406,7 @@ async def test_a_program_says_by_its_exit_code_how_promises_stand(home: Home, le
     finally:
         moved.rename(home.root)
     ledger.remove_source("old", NOW, purge=False)
-    await Watch(home, ledger, clock).now(known(load(home)))
+    await Watch(home, ledger, clock, known(load(home))).now()
     assert [path.name for path in home.checks.iterdir() if "old" in path.name] == []
     assert [path.name for path in home.promises.iterdir() if "old" in path.name] == []
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from ledger_workers import claim_beside
 
 from pbs.ledger import Deal, Ledger, missed_run, open_ledger
