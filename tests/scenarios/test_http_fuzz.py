@@ -18,6 +18,12 @@ from shared import add, http
 from stage import Pbs, SourceHost
 
 SECONDS = 200
+# /health answers 503 where a promise is broken, and a client that tries everything breaks some.
+SETTINGS = """
+[[operations]]
+include-name = "GET /health"
+checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+"""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
 
 
@@ -71,9 +77,11 @@ def tried(home: Pbs, folder: Path, name: str, phase: str, *more: str, port: int)
             with_names(document, name=name, run=run["id"], snapshot=run["snapshot"], file=f"{name}.xml")
         )
     )
+    settings = folder / "schemathesis.toml"
+    settings.write_text(SETTINGS)
     done = subprocess.run(
         [
-            sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", f"http://127.0.0.1:{port}", "--seed", "7",
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", str(path), "--url", f"http://127.0.0.1:{port}", "--seed", "7",
             # One worker: two that parse at once trip over each other in CPython 3.11 (python/cpython#106905).
             "--phases", phase, "--workers", "1", "--no-shrink",
             # Too many wrong tokens are 429, which it takes for a contradiction; test_login.py tries them.
