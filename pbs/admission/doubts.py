@@ -41,8 +41,8 @@ class Doubts:
             arrived: What arrived in this run, and what it was before it was packed.
             seconds: How long the look may take.
         """
-        said = list(self._claims(found))
         before = self._before()
+        said = self._claims(found, before)
         moved = before is None or before.tree is None or before.tree != found.tree
         canaries = self._source.tripwires.canaries
         if not moved and not canaries:
@@ -90,14 +90,13 @@ class Doubts:
             f"TRIPWIRE: {'; '.join(why)}; nothing is removed until a person has looked (`pbs source resume {name}`)"
         ]
 
-    def _claims(self, found: Snapshot) -> list[str]:
+    def _claims(self, found: Snapshot, before: Receipt | None) -> list[str]:
         """What is odd about what a snapshot says of itself."""
         said, now = [], self._clock.now()
         wrong = clock_fault(found.claimed, self._run.started or self._run.queued, now)
         if wrong is not None:
             said.append(f"{wrong}; the time that counts is when it was received here")
             self._note("clock-wrong", {"claimed": str(found.claimed), "fault": wrong}, now)
-        before = self._before()
         if before is not None and found.paths != before.paths:
             said.append("other paths are backed up than before")
             self._note("paths-changed", {"before": before.paths[:10], "now": found.paths[:10]}, now)

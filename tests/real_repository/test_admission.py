@@ -491,7 +491,7 @@ def test_a_tree_without_end_is_refused_in_time(stage: Stage, monkeypatch: pytest
 
 
 def test_a_tree_without_end_is_refused_by_its_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T15, F-6: it is listed only as far as what was sent explains it: seconds, and not the minutes that a clock gives."""
+    """T15: it is listed only as far as what was sent explains it: seconds, and not the minutes that a clock gives."""
     monkeypatch.setattr("pbs.repository.trees.LEAST_ENTRIES", 20_000)
     stage.begin()
     told = attacks.ladder(stage.forger(), **stage.fields)

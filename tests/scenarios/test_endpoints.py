@@ -70,6 +70,9 @@ def test_runs_go_on_while_repositories_are_still_made(pbs: Pbs, source: SourceHo
 def test_idle_endpoints_cost_little(pbs: Pbs, source: SourceHost) -> None:
     """Idle endpoints stay within their budget of memory and use no processor time."""
     pbs.start()
+    eventually(
+        lambda: processes(str(pbs.home), "pbs.attend"), what="the parent of the service as a small program"
+    )
     for number in range(5):
         pbs.add(f"s{number}", source)
     pids = eventually(lambda: len(endpoints(pbs)) == 5 and endpoints(pbs))

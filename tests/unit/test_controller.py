@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import shutil
 import tempfile
@@ -12,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from pbs.config import load
+from pbs.config import adopt, load
 from pbs.config.fields import EXAMPLE_HOST_KEY
-from pbs.controller import Controller
+from pbs.controller import PUBLISH_SECONDS, Controller
 from pbs.errors import LedgerError
 from pbs.files import FileLock
 from pbs.home import Home
 from pbs.ledger import open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.model import Cause, Ending, Kind, Outcome, Run, RunState
+from pbs.worker import Worker
 
 SOURCE = f'host = "web.example.org"\nuser = "backup"\nhost_key = "{EXAMPLE_HOST_KEY}"\n'
 
@@ -95,6 +98,30 @@ async def test_a_feed_that_cannot_be_written_stops_no_other(controller: Controll
     (controller.home.feeds / "all.xml").rmdir()
     await controller._publish()
     assert told(controller, run, "all")
+
+
+async def test_what_just_ended_is_told_before_what_a_start_writes_anew(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round writes feeds for a bounded time: those of runs that ended come first, the others in later rounds."""
+    ticks = itertools.count()
+    monkeypatch.setattr(controller.clock, "monotonic", lambda: next(ticks) * PUBLISH_SECONDS * 0.4)
+    controller._all_stale()
+    run = ended(controller, "web", controller.clock.now())
+    await controller._publish()
+    assert (told(controller, run, "all"), told(controller, run)) == (True, True)
+    assert controller._stale == {"db"}
+    await controller._publish()
+    assert (controller.home.feeds / "db.xml").is_file()
+
+
+async def test_a_worker_without_work_leaves(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the first one, since an idle service should cost little."""
+    monkeypatch.setattr("pbs.worker.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("pbs.worker.POLL_SECONDS", 0.05)
+    adopt(home)
+    async with asyncio.timeout(20):
+        await Worker(home, 0).serve()
 
 
 async def test_a_clock_that_is_set_back_hides_no_run(controller: Controller) -> None:
