@@ -191,7 +191,7 @@ class Controller:
         care = Care(self.home, self.ledger, self.clock)
         async with serve(self, self.home, self.config.server):
             await self._tick()
-            # Beside all else: a thousand repositories that are still to be made take many minutes.
+            # Beside all else: a thousand repositories that are still to be made take minutes.
             settling = asyncio.create_task(self._settle_first(), name="settle")
             while not stop.done():
                 await self._tick()

@@ -20,6 +20,7 @@ from pbs.errors import HomeError, LeaseHeld
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
+READ_ONLY = 0o400
 SYSTEM_TEMPORARY = Path("/var/tmp")  # noqa: S108 - only folders that are private from the start are made there
 # What a disk says that takes nothing more, or not from us.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})

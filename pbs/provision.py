@@ -37,7 +37,7 @@ async def provision(home: Home, ledger: Ledger, source: Source, clock: Clock) ->
             # No password is made: only the one that it was made with opens it.
             made = await adopt(home, source.name)
         else:
-            made = await repository.create(path, _password(home, source), home.cache)
+            made = await repository.create(path, _password(home, source), home.cache, clock.now())
         relative = str(path.relative_to(home.root))
         ledger.add_repository(Repository(made[0], source.name, relative, made[1]), clock.now())
         if there:

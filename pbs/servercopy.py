@@ -117,7 +117,7 @@ async def make(home: Home, ledger: Ledger, clock: Clock) -> Copied:
     signature = await asyncio.to_thread(look, home)
     with opened(home) as handle:
         if not home.server_copy.exists():
-            await repository.create(home.server_copy, handle.password, home.cache)
+            await repository.create(home.server_copy, handle.password, home.cache, clock.now())
         # Only we write there, and the lock is ours: whoever holds one of restic's is dead.
         repository.clear_locks(home.server_copy)
         with scratch(home.ledger.parent, STAGING) as stage:

@@ -6,7 +6,7 @@ from pbs.repository.entries import entry_at, folder, listing, normal
 from pbs.repository.finding import Change, Hit, below, changes, find, head
 from pbs.repository.inspection import Arrived, Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
-from pbs.repository.keyfile import open_key, seal_key, wrap_key
+from pbs.repository.keyfile import open_key, seal_key
 from pbs.repository.making import create, own_key
 from pbs.repository.messages import DEVICES, Entry, lossy
 from pbs.repository.reading import Reading, read_again
@@ -103,5 +103,4 @@ __all__ = [
     "tree_blobs",
     "version",
     "view",
-    "wrap_key",
 ]

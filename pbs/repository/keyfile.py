@@ -1,4 +1,4 @@
-"""The key file of a restic repository: open it with its password, wrap the same master key again, cheaply.
+"""The key file of a restic repository: open it with its password, and wrap a master key so that it opens fast.
 
 restic spends half a second of CPU on each start because it expects passwords that people chose. For a random one
 that buys nothing. This module turns bytes into bytes: it never reads or writes a file and never prints a key.
@@ -51,15 +51,15 @@ def open_key(content: bytes, password: str) -> bytes:
         keys = _derive(password, salt, n, r, p)
     except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise _strange(str(error)) from error
-    nonce, sealed, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
+    nonce, hidden, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
     try:
-        Poly1305.verify_tag(tag_key(keys, nonce), sealed, tag)
+        Poly1305.verify_tag(tag_key(keys, nonce), hidden, tag)
     except InvalidSignature:
         raise WrongPassword(
             "the password does not open the repository's key file",
             "compare etc/keys with the recovery sheet made by `pbs key export`",
         ) from None
-    return _mask(keys, nonce, sealed)
+    return _mask(keys, nonce, hidden)
 
 
 def key_cost(content: bytes) -> int:
@@ -69,23 +69,10 @@ def key_cost(content: bytes) -> int:
     return math.prod(cost for cost in costs if isinstance(cost, int))
 
 
-def wrap_key(content: bytes, password: str) -> tuple[str, bytes]:
-    """Name and content of a new key file: the master key of `content` under the same password, cheap to open.
-
-    Raises:
-        WrongPassword: `content` does not open with this password.
-        ResticError: it is no key file that we understand.
-    """
-    created = _record(content).get("created")
-    return seal_key(open_key(content, password), password, created if isinstance(created, str) else "")
-
-
 def seal_key(master: bytes, password: str, created: str) -> tuple[str, bytes]:
     """Name and content of a key file that holds this master key and opens in no time; `created` as restic writes it."""
-    salt, nonce = os.urandom(SALT_BYTES), os.urandom(BLOCK)
+    salt = os.urandom(SALT_BYTES)
     keys = _derive(password, salt, CHEAP_N, CHEAP_R, CHEAP_P)
-    sealed = _mask(keys, nonce, master)
-    tag = Poly1305.generate_tag(tag_key(keys, nonce), sealed)
     made = {
         "created": created,
         "username": "pbs",
@@ -95,10 +82,36 @@ def seal_key(master: bytes, password: str, created: str) -> tuple[str, bytes]:
         "r": CHEAP_R,
         "p": CHEAP_P,
         "salt": base64.b64encode(salt).decode(),
-        "data": base64.b64encode(nonce + sealed + tag).decode(),
+        "data": base64.b64encode(sealed(keys, master)).decode(),
     }
     written = json.dumps(made, separators=(",", ":")).encode()
     return hashlib.sha256(written).hexdigest(), written
+
+
+def sealed(keys: bytes, data: bytes) -> bytes:
+    """Data as restic seals it: nonce, ciphertext, tag; `keys` as `keys_of` lays them out."""
+    nonce = os.urandom(BLOCK)
+    hidden = _mask(keys, nonce, data)
+    return nonce + hidden + Poly1305.generate_tag(tag_key(keys, nonce), hidden)
+
+
+def keys_of(master: bytes) -> bytes:
+    """The keys in a master key, 64 bytes: 32 for AES-256, 16 for the AES of Poly1305-AES, 16 for its r.
+
+    Raises:
+        ResticError: it holds something else.
+    """
+    try:
+        told = json.loads(master)
+        parts = [
+            base64.b64decode(part, validate=True)
+            for part in (told["encrypt"], told["mac"]["k"], told["mac"]["r"])
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _strange("the master key in it") from error
+    if [len(part) for part in parts] != [2 * BLOCK, BLOCK, BLOCK]:
+        raise _strange("the master key in it has another length")
+    return b"".join(parts)
 
 
 def _record(content: bytes) -> dict[str, Any]:
@@ -119,12 +132,12 @@ def _strange(reason: str) -> ResticError:
 
 
 def _derive(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    """64 bytes: 32 for AES-256, 16 for the AES of Poly1305-AES, 16 for its r."""
+    """The keys that a password stands for, laid out as those of a master key."""
     return Scrypt(salt=salt, length=64, n=n, r=r, p=p).derive(password.encode())
 
 
 def tag_key(keys: bytes, nonce: bytes) -> bytes:
-    """What Poly1305 seals with for this nonce; `keys` as `_derive` lays them out."""
+    """What Poly1305 seals with for this nonce; `keys` as `keys_of` lays them out."""
     block = Cipher(algorithms.AES(keys[32:48]), modes.ECB()).encryptor()  # noqa: S305 - one block, as Poly1305-AES is defined
     return keys[48:64] + block.update(nonce)
 

@@ -5,36 +5,37 @@ It never touches a path where something lies.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from pbs import files
+from pbs.clock import stamp
 from pbs.errors import PbsError, RepositoryReplaced, ResticError
-from pbs.repository import messages
-from pbs.repository.keyfile import key_cost, open_key, wrap_key
+from pbs.repository import blank
+from pbs.repository.contents import FOLDERS
+from pbs.repository.keyfile import key_cost, open_key, seal_key
 from pbs.repository.restic import Handle, identity, require
 from pbs.scratch import scratch
+from pbs.threads import in_thread
 
-INIT_SECONDS = 600.0
+PACK_FOLDERS = 256
 
 
-async def create(
-    path: Path, password: str | None, cache: Path, *, cheap: bool = True
-) -> tuple[str, str | None]:
+async def create(path: Path, password: str | None, cache: Path, now: datetime) -> tuple[str, str]:
     """Make an empty repository and say its id and the id of our key in it.
 
     It is made beside `path` and gets its name when it is whole; what a killed call left is removed by the next.
 
     Args:
         path: Where it shall be.
-        password: Its password; None = none.
+        password: Its password, a random one, since its key is cheap to try; None = none.
         cache: Where restic may cache.
-        cheap: Whether the key shall open in no time: right for a random password and for none.
+        now: When its key was made.
 
     Raises:
         RepositoryReplaced: something lies at `path` already.
         ToolMissing: restic is missing or too old.
-        ResticError: restic could not make it.
+        ResticError: restic does not open what was made.
         HomeError: no space, or no permission.
     """
     if path.exists() or path.is_symlink():
@@ -44,15 +45,11 @@ async def create(
     await require()
     with scratch(path.parent, f"{path.name}.new-") as made:
         # The scratch folder carries the lock, so the repository is a folder in it.
-        half = Handle(made.path / "repository", password, cache, inherit=(made.descriptor,))
-        done = await half.program(writing=True).run("init", "--json", timeout=INIT_SECONDS)
-        found = (messages.record(done.stdout) or {}).get("id")
-        key = _only_key(half.path)
-        if cheap:
-            key = await _cheaper(half, key, found)
-        if found is None or not cheap:
-            found = await identity(replace(half, key=key))
-        files.publish_folder(half.path, path)
+        half = made.path / "repository"
+        found, key = await in_thread(_put, half, password or "", stamp(now) or "")
+        if await identity(Handle(half, password, cache, key, inherit=(made.descriptor,))) != found:
+            raise ResticError("restic sees another repository than the one that was just made", "try again")
+        files.publish_folder(half, path)
         return found, key
 
 
@@ -69,29 +66,13 @@ async def own_key(handle: Handle) -> str | None:
     return min(found)[1] if found else None
 
 
-def _only_key(repository: Path) -> str:
-    names = [entry.name for entry in (repository / "keys").iterdir()]
-    if len(names) != 1:
-        raise ResticError(f"restic made {len(names)} keys where one was expected", "try again")
-    return names[0]
-
-
-async def _cheaper(half: Handle, own: str, config_id: object) -> str:
-    """Put a cheap key in place of restic's own; on any doubt restic's own stays."""
-    keys, aside = half.path / "keys", half.path.parent / "expensive"
-    try:
-        name, cheap = wrap_key((keys / own).read_bytes(), half.password or "")
-        files.write(keys / name, cheap)
-    except PbsError:
-        return own
-    files.hard_link(keys / own, aside)
-    files.remove_file(keys / own)
-    try:
-        # restic would fall back to its own key if that still lay there: so this proves that the cheap one opens.
-        if await identity(replace(half, key=name)) == config_id:
-            return name
-    except PbsError:
-        pass
-    files.hard_link(aside, keys / own)
-    files.remove_file(keys / name)
-    return own
+def _put(path: Path, password: str, created: str) -> tuple[str, str]:
+    """Lay an empty repository there; its id, and that of its key."""
+    for folder in ("", *FOLDERS, *(f"data/{number:02x}" for number in range(PACK_FOLDERS))):
+        files.make_folder(path / folder)
+    master = blank.master_key()
+    key, content = seal_key(master, password, created)
+    files.write(path / "keys" / key, content, files.READ_ONLY)
+    found, config = blank.config(master)
+    files.write(path / "config", config, files.READ_ONLY)
+    return found, key

@@ -6,9 +6,7 @@ is lost with it. This module judges by that seal alone: it takes nothing apart a
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pbs.errors import PbsError
-from pbs.repository.keyfile import BLOCK, open_key, tag_key
+from pbs.repository.keyfile import BLOCK, keys_of, open_key, tag_key
 from pbs.repository.restic import Handle
 
 CHUNK = 1 << 20
@@ -26,7 +24,7 @@ CHUNK = 1 << 20
 
 def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
     """Which of these files of index/ or snapshots/ are not sealed with the repository's key, so that no restic made them."""
-    keys = _mac_keys(handle)
+    keys = _keys(handle)
     found = set()
     for name in names if keys is not None else ():
         with suppress(OSError):
@@ -35,16 +33,14 @@ def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _mac_keys(handle: Handle) -> bytes | None:
-    """The part of the master key that seals, laid out as a derived key; None where our key file does not tell it."""
+def _keys(handle: Handle) -> bytes | None:
+    """The keys in the master key; None where our key file does not tell them."""
     if handle.key is None:
         return None
     try:
-        master = json.loads(open_key((handle.path / "keys" / handle.key).read_bytes(), handle.password or ""))
-        parts = [base64.b64decode(master["mac"][name], validate=True) for name in ("k", "r")]
-    except (OSError, PbsError, ValueError, KeyError, TypeError):
+        return keys_of(open_key((handle.path / "keys" / handle.key).read_bytes(), handle.password or ""))
+    except (OSError, PbsError):
         return None
-    return bytes(2 * BLOCK) + b"".join(parts) if [len(part) for part in parts] == [BLOCK, BLOCK] else None
 
 
 def _is_junk(path: Path, keys: bytes) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,9 @@ def fuse() -> None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An empty repository to copy: making one costs a second of CPU."""
+    """An empty repository to copy."""
     base = tmp_path_factory.mktemp("template")
-    _, key = asyncio.run(create(base / "empty", "a password", base / "cache"))
-    assert key is not None
+    _, key = asyncio.run(create(base / "empty", "a password", base / "cache", datetime.now(UTC)))
     return base / "empty", key
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbs.errors import ResticError, WrongPassword
-from pbs.repository.keyfile import CHEAP_N, key_cost, open_key, seal_key, wrap_key
+from pbs.repository.keyfile import CHEAP_N, key_cost, open_key, seal_key
 
 MASTER = b'{"mac":{"k":"AA==","r":"AA=="},"encrypt":"AA=="}'
 WHEN = "2026-11-21T05:43:01Z"
@@ -24,7 +24,7 @@ def test_round_trip(password: str, master: bytes) -> None:
     name, content = seal_key(master, password, WHEN)
     assert master == open_key(content, password)
     assert hashlib.sha256(content).hexdigest() == name
-    again_name, again = wrap_key(content, password)
+    again_name, again = seal_key(master, password, WHEN)
     assert master == open_key(again, password)
     assert again_name != name
 
