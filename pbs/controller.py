@@ -149,6 +149,11 @@ class Controller:
     def _known(self) -> Known:
         return Known(self.config, self._planned, tuple(sorted(set(self._complaints.values()))))
 
+    @property
+    def rates(self) -> Mapping[str, int | None]:
+        """By how many bytes each repository grows in a day, as the last look at promises saw it."""
+        return self._oversight.rates
+
     def resolved(self, name: str) -> list[tuple[str, object, str]]:
         """The fields of a source, and where each came from."""
         return self.config.resolved(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -46,6 +46,11 @@ class Oversight:
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""
         return (await self._watch.now(fresh=fresh)).health
+
+    @property
+    def rates(self) -> Mapping[str, int | None]:
+        """By how many bytes each repository grows in a day, as the last look saw it."""
+        return self._watch.newest.rates if self._watch.newest is not None else {}
 
     async def metrics(self, coming: Callable[[str], datetime | None]) -> bytes:
         """The figures, with when each source is pulled next."""

@@ -13,7 +13,7 @@ from typing import Any
 from pbs.ledger import Ledger, Standing
 from pbs.model import Outcome, Source
 from pbs.retention import facts_of, frozen
-from pbs.space import LOOK_BACK, space_of, together
+from pbs.space import space_of, together
 from pbs.views import source_view, space_view
 
 
@@ -24,14 +24,15 @@ def source_views(
     size: Callable[[str], int | None],
     coming: Callable[[str], datetime | None],
     broken: Callable[[str], int | None],
-    now: datetime,
+    per_day: Callable[[str], int | None],
 ) -> list[dict[str, Any]]:
-    """These sources as JSON; `size` of a repository on disk, the next run, how many promises are broken: who calls knows."""
+    """These sources as JSON. Who calls knows: `size` of a repository on disk, the next run, how many promises are broken, by how
+    much a repository grows in a day.
+    """
     wanted = list(names)
     known = ledger.overview
     standings, counts = known.standings(wanted), known.counts(wanted)
     unread, damaged, held = known.unread(wanted), known.damaged(wanted), ledger.custody.holds(wanted)
-    growth = known.growth([name for name in wanted if sources[name].quota is not None], now - LOOK_BACK)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())
@@ -44,14 +45,13 @@ def source_views(
             sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
             repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
             frozen=None if well else frozen(facts_of(ledger, name)), held=held.get(name),
-            per_day=growth[name].per_day(now) if name in growth else None,
+            per_day=per_day(name) if sources[name].quota is not None else None,
         )  # fmt: skip
         views.append(view)
     return views
 
 
-def disk_view(ledger: Ledger, sources: Mapping[str, Source], folder: Path, now: datetime) -> dict[str, Any]:
-    """The disk that the repositories lie on, below `folder`."""
-    growth = ledger.overview.growth(sources, now - LOOK_BACK)
+def disk_view(sources: Mapping[str, Source], folder: Path, rates: Mapping[str, int | None]) -> dict[str, Any]:
+    """The disk that the repositories lie on, below `folder`; `rates` is by how much each of them grows in a day."""
     reserve = next((each.reserve for each in sources.values()), (0, 0))
-    return space_view(space_of(folder), reserve, together(each.per_day(now) for each in growth.values()))
+    return space_view(space_of(folder), reserve, together(rates.values()))

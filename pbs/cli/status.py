@@ -160,7 +160,7 @@ def _facts(home: Home, sources: list[Facts] | None, disk: Facts | None = None) -
         running = service.get("/api/v1/runs?state=running&limit=1000")["runs"]
     except ServiceDown:
         programs, running = [], []
-        found, disk = stopped_sources(home), _disk_of(home)
+        found, disk = _stopped(home)
     services = [
         {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
         for each in programs
@@ -185,33 +185,22 @@ def _with_progress(home: Home, run: Facts) -> Facts:
 
 def stopped_sources(home: Home) -> list[Facts]:
     """The sources as configuration and ledger tell them, without the service."""
+    return _stopped(home)[0]
+
+
+def _stopped(home: Home) -> tuple[list[Facts], Facts]:
+    """The sources and the disk of the repositories, without the service."""
     from pbs.clock import SystemClock
     from pbs.config import load
     from pbs.ledger import open_ledger
-    from pbs.standing import source_views
+    from pbs.standing import disk_view, source_views
 
-    sources = load(home).sources
+    sources, ledger = load(home).sources, open_ledger(home.ledger)
+    rates = ledger.overview.rates(sources, SystemClock().now())
     # Nobody serves: nobody looked how large a repository is, what comes next, or at promises.
     nobody: dict[str, Any] = {}
-    return source_views(
-        open_ledger(home.ledger),
-        sources,
-        sorted(sources),
-        nobody.get,
-        nobody.get,
-        nobody.get,
-        SystemClock().now(),
-    )
-
-
-def _disk_of(home: Home) -> Facts:
-    """The disk of the repositories, without the service."""
-    from pbs.clock import SystemClock
-    from pbs.config import load
-    from pbs.ledger import open_ledger
-    from pbs.standing import disk_view
-
-    return disk_view(open_ledger(home.ledger), load(home).sources, home.backups, SystemClock().now())
+    views = source_views(ledger, sources, sorted(sources), nobody.get, nobody.get, nobody.get, rates.get)
+    return views, disk_view(sources, home.backups, rates)
 
 
 def _lines(facts: Facts, room: int | None) -> list[str]:

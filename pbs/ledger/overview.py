@@ -14,7 +14,7 @@ from pbs.ledger.custody import USABLE
 from pbs.ledger.schema import damage, entry, reading, receipt, repository, source
 from pbs.ledger.schema import run as runs
 from pbs.model import DamageState, Kind, Outcome, Run, RunState
-from pbs.space import Growth
+from pbs.space import LOOK_BACK, Growth
 
 # Packs lie in so many folders, each read again as a whole.
 FOLDERS = 256
@@ -80,16 +80,21 @@ class Overview:
 
     def counts(self, names: Iterable[str]) -> dict[str, int]:
         """How many snapshots of each of these sources can be used; of one without any, nothing."""
+        usable = (
+            select(func.count())
+            .where(
+                receipt.c.repository == repository.c.id,
+                receipt.c.state.in_(USABLE),
+                receipt.c.leaving.is_(None),
+            )
+            .correlate(repository)
+            .scalar_subquery()
+        )
         found: dict[str, int] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
-                query = (
-                    select(source.c.name, func.count())
-                    .select_from(receipt.join(repository).join(source))
-                    .where(source.c.name.in_(part), receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
-                    .group_by(source.c.name)
-                )
-                found |= {row[0]: row[1] for row in db.execute(query)}
+                query = select(source.c.name, usable).join(repository).where(source.c.name.in_(part))
+                found |= {name: number for name, number in db.execute(query) if number}
         return found
 
     def unread(self, names: Iterable[str]) -> dict[str, datetime]:
@@ -155,6 +160,11 @@ class Overview:
                         freed = int(json.loads(detail).get("freed") or 0)
                         found[name] = replace(found[name], bytes=found[name].bytes - freed)
         return found
+
+    def rates(self, names: Iterable[str], now: datetime) -> dict[str, int | None]:
+        """By how many bytes the repository of each of these sources grows in a day; None where too little was seen to say."""
+        found = self.growth(names, now - LOOK_BACK)
+        return {name: each.per_day(now) for name, each in found.items()}
 
     def strips(self, names: Iterable[str], length: int) -> dict[str, list[Step]]:
         """The newest runs of each of these sources, `length` at most, oldest first."""

@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pbs.errors import LedgerError
 
-HEAD = "0006"
+HEAD = "0007"
 BUSY_SECONDS = 30
 LEAST_FREE_BYTES = 1 << 16
 
@@ -128,7 +128,9 @@ run = Table(
     # The newest of each kind and outcome, and how many and how much in all, without a look at the rows.
     Index("run_by_kind", "source", "kind", "outcome", "seq", "tunnel_bytes", "stored_bytes"),
     Index("run_by_state", "state", "source"),
+    # The newest that are over, of all sources and of one: what a feed shows, however many there ever were.
     Index("run_by_end", "ended"),
+    Index("run_by_source_end", "source", "ended"),
 )
 
 receipt = Table(
@@ -158,7 +160,8 @@ receipt = Table(
     Column("tree", String(64)),
     UniqueConstraint("repository", "reference"),
     Index("receipt_by_time", "repository", "time"),
-    Index("receipt_by_state", "repository", "state", "time"),
+    # Also how many can be used, without a look at the rows.
+    Index("receipt_by_state", "repository", "state", "time", "leaving"),
 )
 
 # Where else a received snapshot lies (clones, vaults): rows, not columns.

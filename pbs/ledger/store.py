@@ -224,8 +224,9 @@ class Ledger:
             self.run(before)
             query = query.where(run.c.seq < select(run.c.seq).where(run.c.id == before).scalar_subquery())
         if ended:
+            # Not by the state: a database may rather find all that ended by it, and sort them.
             query = (
-                query.where(run.c.state == RunState.ENDED)
+                query.where(run.c.ended.is_not(None))
                 .order_by(None)
                 .order_by(run.c.ended.desc(), run.c.seq.desc())
             )

@@ -13,7 +13,7 @@ from pbs.ledger import Ledger, Vitals
 from pbs.model import ServerSettings, Source
 from pbs.promises.facts import Facts, FeedFile, ServerFacts
 from pbs.servercopy import newest
-from pbs.space import LOOK_BACK, Space, space_of, together
+from pbs.space import Space, space_of, together
 
 SHEET = "recovery-shown"
 FEED_END = b"</rss>"
@@ -31,8 +31,7 @@ class Rates:
     def look(self, names: Iterable[str], now: datetime, at: float) -> dict[str, int | None]:
         """The rates, as of the last quarter of an hour; `at` by a clock that never goes back."""
         if self._at is None or at - self._at >= RATES_SECONDS:
-            found = self._ledger.overview.growth(names, now - LOOK_BACK)
-            self._known, self._at = {name: each.per_day(now) for name, each in found.items()}, at
+            self._known, self._at = self._ledger.overview.rates(names, now), at
         return self._known
 
 

@@ -42,12 +42,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look saw: the promises, what they were judged by, and how many seconds it took."""
+    """What one look saw: the promises, what they were judged by, by how much each repository grows in a day, and how many
+    seconds it took.
+    """
 
     health: Health
     config: Config
     vitals: Sequence[Vitals]
     server: ServerFacts
+    rates: Mapping[str, int | None]
     took: float
 
 
@@ -134,7 +137,7 @@ class Watch:
             self._posts.put(told)
         except PbsError as error:
             self._trouble = error
-        return Look(told, config, vitals, server, self._clock.monotonic() - begun)
+        return Look(told, config, vitals, server, rates, self._clock.monotonic() - begun)
 
     def _remember(self, told: Health) -> None:
         """Keep since when each stands so; what cannot be written down now is with the next look."""

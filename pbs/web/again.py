@@ -49,6 +49,7 @@ class Again:
         self._state = state
         self._made: OrderedDict[Hashable, Made] = OrderedDict()
         self._making: dict[Hashable, asyncio.Lock] = {}
+        self._acted = float("-inf")
 
     def middleware(self) -> Middleware:
         """To stand behind whatever decides who asks."""
@@ -60,6 +61,7 @@ class Again:
                     return await handler(request)
                 finally:
                     self._made.clear()
+                    self._acted = self._clock.monotonic()
             if not _may_be_shared(request):
                 return await handler(request)
             return await self._once(_question(request), request, handler)
@@ -67,11 +69,12 @@ class Again:
         return again
 
     async def _once(self, key: Hashable, request: web.Request, handler: Handler) -> web.StreamResponse:
-        lock = self._making.setdefault(key, asyncio.Lock())
+        lock, asked = self._making.setdefault(key, asyncio.Lock()), self._clock.monotonic()
         try:
             async with lock:
                 known = self._made.get(key)
-                if known is not None and self._holds(known):
+                # What began to be made after somebody asked is as new as what would be made for him alone.
+                if known is not None and (known.at > asked or self._holds(known)):
                     return known.answer()
                 at, state = self._clock.monotonic(), self._state()
                 response = await handler(request)
@@ -86,15 +89,16 @@ class Again:
 
     def _keep(self, key: Hashable, response: web.StreamResponse, at: float, state: int) -> None:
         body = response.body if isinstance(response, web.Response) else None
-        # Whoever is handed a cookie is handed it alone.
-        if not isinstance(body, bytes) or len(body) > MOST_BYTES or response.cookies:
+        # Whoever is handed a cookie is handed it alone; what was begun before somebody acted may show what was before.
+        if not isinstance(body, bytes) or len(body) > MOST_BYTES or response.cookies or at < self._acted:
             return
+        now = self._clock.monotonic()
+        while self._made and now - next(iter(self._made.values())).at >= SECONDS:
+            self._made.popitem(last=False)
+        # However long it took: there are those who wait for it.
         self._made[key] = Made(response.status, response.headers.copy(), body, at, state)
         self._made.move_to_end(key)
-        while self._made and (
-            sum(len(each.body) for each in self._made.values()) > MOST_BYTES
-            or self._clock.monotonic() - next(iter(self._made.values())).at >= SECONDS
-        ):
+        while sum(len(each.body) for each in self._made.values()) > MOST_BYTES:
             self._made.popitem(last=False)
 
 

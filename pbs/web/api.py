@@ -111,9 +111,9 @@ async def version(request: web.Request, asked: Nothing) -> web.StreamResponse:  
 
 @operation("GET", "/api/v1/sources", shapes.Sources)
 async def sources(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
-    """Every configured source and where it stands."""
+    """Every configured source and where it stands; how many of its promises are broken, as the last look found them."""
     face = request.app[FACE]
-    broken = (await face.health()).broken()
+    broken = (await face.health(fresh=False)).broken()
     return web.json_response({"sources": source_views(face, broken, *sorted(face.sources))})
 
 
@@ -122,13 +122,13 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """One source and where it stands."""
     face = request.app[FACE]
     name = known(face, asked.name)
-    return web.json_response(source_views(face, (await face.health()).broken(), name)[0])
+    return web.json_response(source_views(face, (await face.health(fresh=False)).broken(), name)[0])
 
 
 def source_views(face: Face, broken: Mapping[str, int], *names: str) -> list[dict[str, Any]]:
     """These configured sources and where they stand, in a handful of queries however many they are."""
     return standing.source_views(
-        face.ledger, face.sources, names, face.repository_bytes, face.next, broken.get, face.time.now()
+        face.ledger, face.sources, names, face.repository_bytes, face.next, broken.get, face.rates.get
     )
 
 
@@ -136,8 +136,7 @@ def source_views(face: Face, broken: Mapping[str, int], *names: str) -> list[dic
 async def disk(request: web.Request, asked: Nothing) -> web.StreamResponse:  # noqa: ARG001
     """The disk that the repositories lie on, and when it will be full."""
     face = request.app[FACE]
-    view = standing.disk_view(face.ledger, face.sources, face.home.backups, face.time.now())
-    return web.json_response(view)
+    return web.json_response(standing.disk_view(face.sources, face.home.backups, face.rates))
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots", shapes.Snapshots)

@@ -80,6 +80,11 @@ class Face(Protocol):
         """The size of a source's repository on disk; None where nobody has looked."""
         ...
 
+    @property
+    def rates(self) -> Mapping[str, int | None]:
+        """By how many bytes each repository grows in a day, as the last look at promises saw it; None where that is not known."""
+        ...
+
     def resolved(self, name: str) -> list[tuple[str, object, str]]:
         """The fields of a source as (key, value as it is written, where it came from)."""
         ...

@@ -37,7 +37,7 @@ def views(ledger: Ledger) -> dict[str, dict[str, Any]]:
     """Each source as it is told."""
     sources = {name: Source(name, Address(name, 22, "backup", "", "")) for name in (*NAMES, "bare")}
     nobody: dict[str, Any] = {}
-    told = source_views(ledger, sources, sources, nobody.get, nobody.get, nobody.get, NOW)
+    told = source_views(ledger, sources, sources, nobody.get, nobody.get, nobody.get, nobody.get)
     return {each["name"]: each for each in told}
 
 

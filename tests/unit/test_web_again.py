@@ -25,6 +25,7 @@ class Place:
         self.made = 0
         self.state = 1
         self.now = 0.0
+        self.takes = 0.0
 
     def monotonic(self) -> float:
         """The time of the test."""
@@ -38,6 +39,8 @@ class Place:
             """Look."""
             self.made += 1
             await asyncio.sleep(0.05)
+            self.now += self.takes
+            self.state += self.takes > 0
             return web.Response(text=f"<p>{self.made}", content_type="text/html")
 
         @operation("POST", "/", PAGE)
@@ -64,6 +67,16 @@ async def test_many_who_ask_at_once_cost_one(
     assert {await each.text() for each in answers} == {"<p>1"}
     assert {each.content_type for each in answers} == {"text/html"}
     assert place.made == 1
+
+
+async def test_what_takes_long_and_is_old_at_once_is_made_once_more_for_all_who_waited(
+    place: Place, client: TestClient[web.Request, web.Application]
+) -> None:
+    """What began to be made after somebody asked is new enough for him, whatever happens meanwhile; what began before is not."""
+    place.takes = 2 * SECONDS
+    answers = await asyncio.gather(*(client.get("/") for _ in range(20)))
+    assert ["<p>1", *["<p>2"] * 19] == sorted([await each.text() for each in answers])
+    assert await (await client.get("/")).text() == "<p>3"
 
 
 async def test_nobody_sees_the_page_of_another(
