@@ -99,7 +99,9 @@ def place_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> Pl
 class KnownRepository:
     """The repository of one source as a run sees it: the one that the ledger knows, or an error."""
 
-    def __init__(self, home: Home, ledger: Ledger, name: str, inherit: tuple[int, ...]) -> None:
+    def __init__(
+        self, home: Home, ledger: Ledger, name: str, clock: Clock, inherit: tuple[int, ...] = ()
+    ) -> None:
         known = ledger.repository(name)
         if known is None:
             raise RepositoryMissing(
@@ -107,6 +109,7 @@ class KnownRepository:
             )
         self._known = known
         self._ledger = ledger
+        self._clock = clock
         self._restored = home.restored
         self.place = place_of(home, known, inherit)
         self.handle = self.place.handle
@@ -230,23 +233,36 @@ class KnownRepository:
         await repository.drop(self.handle, snapshots)
 
     async def bring_back(
-        self, receipt: Receipt, path: bytes, name: str, progress: Callable[[restore.Progress], None]
+        self,
+        receipt: Receipt,
+        path: bytes,
+        name: str,
+        spare: int,
+        progress: Callable[[restore.Progress], None],
     ) -> tuple[Path, restore.Restored]:
-        """Restore what lies at a path of a snapshot into a new folder of this name; devices are left out."""
-        make_folder(self._restored)
-        place = self._restored / name
+        """Restore what lies at a path of a snapshot into a new folder of this name; devices are left out.
+
+        There is no such folder until it is whole; `spare` bytes stay free beside it.
+        """
         index = admitted_index(self._ledger, self._known, receipt.id)
         with showing(self.handle, self.place.work, [receipt.id], index) as handle:
-            done = await restore.restore(
-                handle.program(),
-                receipt.id,
-                place,
-                partial(repository.listing, handle, receipt.id, recursive=True),
-                paths=[path] if path != b"/" else [],
-                root=receipt.root,
-                progress=progress,
-            )
-        return place, done
+            async with restore.landing(self._restored, name, self._clock) as half:
+                done = await restore.restore(
+                    replace(handle, inherit=(*handle.inherit, half.descriptor)).program(),
+                    receipt.id,
+                    half.path,
+                    partial(repository.listing, handle, receipt.id, recursive=True),
+                    paths=[path] if path != b"/" else [],
+                    root=receipt.root,
+                    spare=spare,
+                    progress=progress,
+                )
+        return self._restored / name, done
+
+    def space_for_restores(self) -> Space:
+        """How full the file system is that runs restore to."""
+        make_folder(self._restored)
+        return space_of(self._restored)
 
     def password(self) -> str | None:
         """What opens it."""
@@ -335,7 +351,7 @@ def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: 
         PbsError: the source has no repository or a tool is missing.
     """
     home, ledger = tools.home, tools.ledger
-    known = KnownRepository(home, ledger, source.name, (run_lock.descriptor, in_use.descriptor))
+    known = KnownRepository(home, ledger, source.name, tools.clock, (run_lock.descriptor, in_use.descriptor))
     journal = FileJournal(home.run_log(source.name, run.id), tools.clock)
     usable = ledger.usable(source.name)
     line: Callable[[], AbstractAsyncContextManager[Line]] = partial(

@@ -1,4 +1,5 @@
-"""What the controller sees to besides runs: the daily copy of the server, logs and ledger kept within their bounds.
+"""What the controller sees to besides runs: the daily copy of the server, logs and ledger kept within their bounds, what
+restores that died left behind.
 
 It decides when; what is done stands in other rooms. It waits for nothing: each turn starts at most one piece of work.
 """
@@ -16,6 +17,8 @@ from pbs.errors import PbsError
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import ServerSettings
+from pbs.restore import clear_halves, halves
+from pbs.threads import in_thread
 
 DAY = timedelta(days=1)
 LOOK_SECONDS = 10.0
@@ -54,6 +57,8 @@ class Care:
             self._work = asyncio.create_task(self._tidy(server), name="tidy")
         elif server.copies == "daily" and now >= self._not_before and await self._copy_due(now):
             self._work = asyncio.create_task(self._copy(), name="server copy")
+        elif halves(self._home.restored):
+            self._work = asyncio.create_task(self._clear_halves(), name="clear what is half restored")
 
     async def end(self) -> None:
         """Stop what goes on: the next start does it anew."""
@@ -92,6 +97,10 @@ class Care:
     async def _copy(self) -> None:
         made = await servercopy.make(self._home, self._ledger, self._clock)
         log.info("the server was copied: %s", made.id[:8])
+
+    async def _clear_halves(self) -> None:
+        """Remove, in bounded steps, what restores left whose worker died."""
+        await in_thread(clear_halves, self._home.restored, self._clock)
 
     async def _tidy(self, server: ServerSettings) -> None:
         """Keep logs of runs, long texts and events within their bounds."""

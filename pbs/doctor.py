@@ -249,7 +249,7 @@ async def look_at_source(home: Home, source: Source) -> list[Finding]:
 
 async def _repository(home: Home, source: Source, tools: Tools) -> Finding:
     try:
-        await KnownRepository(home, tools.ledger, source.name, ()).verify()
+        await KnownRepository(home, tools.ledger, source.name, tools.clock).verify()
     except PbsError as error:
         return Finding("repository", "broken", error.message, error.hint)
     return Finding("repository", "ok", "is the one that the ledger knows, and our key opens it")

@@ -5,6 +5,7 @@ The only door to writing files and to file locks. It never knows what the bytes 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -22,6 +23,7 @@ PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 READ_ONLY = 0o400
 SYSTEM_TEMPORARY = Path("/var/tmp")  # noqa: S108 - only folders that are private from the start are made there
+_libc = ctypes.CDLL(None, use_errno=True)
 # What a disk says that takes nothing more, or not from us.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -119,6 +121,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_disk(folder: Path) -> None:
+    """Make everything that was written to the file system of `folder` outlive power loss.
+
+    Raises:
+        HomeError: the disk took not all of it.
+    """
+    with explained("write to the disk", folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if _libc.syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(descriptor)
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Scratch]:
     """
     files.make_folder(parent)
     sweep(parent, prefix)
-    made = _make(parent, prefix)
+    made = make(parent, prefix)
     try:
         yield made
     finally:
@@ -45,7 +45,12 @@ def scratch(parent: Path, prefix: str) -> Iterator[Scratch]:
         os.close(made.descriptor)
 
 
-def _make(parent: Path, prefix: str) -> Scratch:
+def make(parent: Path, prefix: str) -> Scratch:
+    """A new private folder that is held; whoever made it lets go of the descriptor, and removes the folder.
+
+    Raises:
+        HomeError: where it cannot be made.
+    """
     for _ in range(ATTEMPTS):
         path = parent / f"{prefix}{secrets.token_hex(4)}"
         files.make_folder(path)
@@ -56,12 +61,17 @@ def _make(parent: Path, prefix: str) -> Scratch:
     raise HomeError(f"no folder in {parent} can be locked", "use a file system that knows flock")
 
 
-def sweep(parent: Path, prefix: str) -> None:
+def left(parent: Path, prefix: str) -> list[Path]:
+    """The scratch folders of this prefix that there are, whoever may hold them."""
+    return sorted(parent.glob(glob.escape(prefix) + 8 * "[0-9a-f]"))
+
+
+def sweep(parent: Path, prefix: str, remove: Callable[[Path], object] = files.remove_tree) -> None:
     """Remove the scratch folders of this prefix whose holders are gone."""
-    for path in parent.glob(f"{glob.escape(prefix)}????????"):
+    for path in left(parent, prefix):
         descriptor = files.lock_folder(path)
         if descriptor is not None:
             try:
-                files.remove_tree(path)
+                remove(path)
             finally:
                 os.close(descriptor)

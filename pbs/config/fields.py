@@ -78,8 +78,8 @@ class ServerFields(Fields):
         takes='list of "feeds", "metrics", "health"', examples=(["feeds"],),
     )  # fmt: skip
     reserve: sizes.Reserve = field(
-        "1%", "How much of the disk of the repositories stays free. Below it no pull and no import begins, and those that go on are "
-        "stopped, so that one source never takes the room of the others, of restores and of pruning; runs that sent little "
+        "1%", "How much of the disk of the repositories stays free. Below it no pull, no import and no restore into "
+        "`srv/restored` begins, and those that go on are stopped, so that one source never takes the room of the others, of restores and of pruning; runs that sent little "
         "may come to their end. Runs that were stopped are tried again.",
         takes='share, size or "none"', examples=("20GB", "5%"),
     )  # fmt: skip

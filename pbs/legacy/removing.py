@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pbs import files
+from pbs import files, removal
 from pbs.errors import ToolError
 from pbs.legacy.trees import find
 
@@ -78,59 +78,20 @@ def set_aside(path: Path, root: Path, work: Path) -> None:
 def half_gone(work: Path) -> bool:
     """Whether a tree was set aside whose removal did not come to its end."""
     place = work / PREFIX
-    return place.is_dir() and bool(_names(place))
+    return place.is_dir() and any(place.iterdir())
 
 
 def remove(work: Path, stop: Callable[[], bool]) -> bool:
     """Remove what was set aside; False where `stop` said so before the end.
 
-    However deep a tree is, its folders are first moved to the top, one level at a time: there is nothing to remember.
-
     Raises:
         HomeError: something cannot be removed; all else stays for the next call.
     """
     place = work / PREFIX
-    number = 1 + max((int(name) for name in _names(place) if name.isdecimal()), default=0)
     with files.explained("remove the legacy tree", place):
-        device = place.lstat().st_dev
-        while names := _names(place):
-            for name in names:
-                number = _flatten(place, name, device, number, stop)
-                if stop():
-                    return False
-        files.remove_folder(place)
+        gone = removal.remove(place, stop)
         files.sync_folder(work)
-    return True
-
-
-def _flatten(place: Path, name: str, device: int, number: int, stop: Callable[[], bool]) -> int:
-    """Remove one name at the top, its folders moved up beside it; returns the next free number."""
-    path = place / name
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        path.unlink()
-        return number
-    if status.st_dev != device:
-        raise OSError(0, "another file system is mounted there", os.fspath(path))
-    path.chmod(0o700)
-    with os.scandir(path) as children:
-        for child in children:
-            if stop():
-                return number
-            if child.is_dir(follow_symlinks=False):
-                # A folder can be moved by whoever may write into it.
-                os.chmod(child.path, 0o700)  # noqa: PTH101 - a legacy tree has many files
-                os.rename(child.path, place / str(number))  # noqa: PTH104
-                number += 1
-            else:
-                os.unlink(child.path)  # noqa: PTH108
-    path.rmdir()
-    return number
-
-
-def _names(place: Path) -> list[str]:
-    with os.scandir(place) as entries:
-        return [entry.name for entry in entries]
+    return gone
 
 
 def _below(path: Path) -> Iterator[os.DirEntry[str]]:

@@ -4,6 +4,7 @@ It is handed a restic that is bound to one view, and never chooses a snapshot by
 """
 
 from pbs.restore.compare import Difference, Differences, compare
+from pbs.restore.landing import clear_halves, halves, landing
 from pbs.restore.mount import serve_mount, unmount
 from pbs.restore.points import mounted
 from pbs.restore.records import Mount, mounts, sweep
@@ -15,7 +16,10 @@ __all__ = [
     "Mount",
     "Progress",
     "Restored",
+    "clear_halves",
     "compare",
+    "halves",
+    "landing",
     "mounted",
     "mounts",
     "restore",

@@ -23,6 +23,8 @@ from pbs.text import clean_line, size
 DEVICES = frozenset({"dev", "chardev"})
 OVERWRITE = ("always", "if-changed", "if-newer", "never")
 MOST_WARNINGS_KEPT = 200
+# As the kernel's refusal reads in restic.
+FULL = "no space left on device"
 # The kernel takes about 2 MB of arguments.
 MOST_ARGUMENT_BYTES = 1 << 20
 MOST_ENTRIES = 100_000_000
@@ -113,6 +115,7 @@ async def restore(
     special: bool = False,
     root: RootMeta | None = None,
     space: bool = True,
+    spare: int = 0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Restored:
     """Restore a snapshot, or the `paths` in it, below `directory`.
@@ -128,6 +131,7 @@ async def restore(
         special: Whether devices are made too (root only).
         root: The backed-up folder's own metadata, set last when everything was restored.
         space: Whether too little free space is refused beforehand; holes in files cannot be known then.
+        spare: Bytes that must stay free.
         progress: Called with how far it is.
 
     Raises:
@@ -144,8 +148,8 @@ async def restore(
         raise RestoreError(f"{directory} is not empty", "give --overwrite, or an empty or new folder")
     wanted = tuple(_normal(path) for path in paths)
     plan = await _look(listing, wanted)
-    if space and not occupied and plan.size > _free_bytes(place):
-        _check_space(place, (await _look(listing, wanted, exact=True)).size)
+    if space and not occupied and plan.size > _free_bytes(place) - spare:
+        _check_space(place, (await _look(listing, wanted, exact=True)).size, spare)
     arguments = _arguments(
         snapshot, place, wanted, plan.devices if not special else [], overwrite, delete=delete
     )
@@ -208,11 +212,12 @@ def _free_bytes(place: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def _check_space(place: Path, wanted: int) -> None:
-    free = _free_bytes(place)
+def _check_space(place: Path, wanted: int, spare: int) -> None:
+    free = max(0, _free_bytes(place) - spare)
     if wanted > free:
+        kept = f", beside the {size(spare)} that `reserve` keeps" if spare else ""
         raise RestoreError(
-            f"{size(wanted)} would be restored and {place} has {size(free)} free",
+            f"{size(wanted)} would be restored and the disk of {place.parent} has {size(free)} free{kept}",
             "free some space, restore parts of it by PATH, or look into it with `pbs mount`",
         )
 
@@ -272,9 +277,16 @@ class _Ending:
         error = values.get("error")
         if values.get("message_type") != "error" or not isinstance(error, dict):
             return
+        told = str(error.get("message"))
+        if FULL in told:
+            # Every name that is left would fail as well, and some would be torn.
+            raise RestoreError(
+                "the restore broke off: the disk that it writes to is full",
+                "free some space, or restore to another disk; what it wrote is not whole",
+            )
         self.failed += 1
         if len(self._warnings) < MOST_WARNINGS_KEPT:
-            self._warnings.append(clean_line(f"{values.get('item')}: {error.get('message')}"))
+            self._warnings.append(clean_line(f"{values.get('item')}: {told}"))
 
     def result(self, specials: int) -> Restored:
         return Restored(

@@ -15,7 +15,7 @@ from pbs.model import Ending, Kind, Outcome
 from pbs.runs.checking import check
 from pbs.runs.migrate import migrate, wanted
 from pbs.runs.pull import pull
-from pbs.runs.restoring import restore
+from pbs.runs.restoring import RESTORES_NOTHING, restore
 from pbs.runs.retaining import retain
 from pbs.runs.work import Work
 
@@ -76,9 +76,15 @@ async def _bounded(work: Work) -> Ending:
     except TimeoutError as error:
         return work.stages.late() if work.stages.expired else _fault(error)
     except asyncio.CancelledError:
-        return work.halt.read()
+        return _halted(work)
     except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not leave a run without an outcome
         return _fault(error)
+
+
+def _halted(work: Work) -> Ending:
+    """How a run ends that somebody stopped; a hint about what the next run sends helps nobody who restores."""
+    ending = work.halt.read()
+    return replace(ending, hint=RESTORES_NOTHING) if work.run.kind is Kind.RESTORE else ending
 
 
 def _fault(error: Exception) -> Ending:

@@ -145,9 +145,16 @@ class Repository(Protocol):
         ...
 
     async def bring_back(
-        self, receipt: Receipt, path: bytes, name: str, progress: Callable[[Any], None]
+        self, receipt: Receipt, path: bytes, name: str, spare: int, progress: Callable[[Any], None]
     ) -> tuple[Path, Restored]:
-        """Restore what lies at a path of a snapshot into a new folder of this name; where that is, and what came of it."""
+        """Restore what lies at a path of a snapshot into a new folder of this name; where that is, and what came of it.
+
+        There is no such folder unless it came to its end; `spare` bytes stay free beside it.
+        """
+        ...
+
+    def space_for_restores(self) -> Space:
+        """How full the file system is that runs restore to."""
         ...
 
     def password(self) -> str | None:

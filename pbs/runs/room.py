@@ -16,7 +16,8 @@ from pbs.runs.work import Work
 from pbs.space import kept_free, shortage
 from pbs.text import size
 
-STOPPED = "no-room"
+# By the kind of run: an import that is too large says nothing of the pulls.
+STOPPED = {Kind.PULL: "no-room", Kind.MIGRATE: "no-room-import"}
 # What an honest transfer sends beside its packs: heads of requests, indexes, locks, packs that are sent twice.
 SLACK_BYTES, SLACK_PERCENT = 64 << 20, 10
 # A run that has sent less than this share of the reserve may go on until half of it is gone.
@@ -58,9 +59,9 @@ class Room:
 
     def _wanted(self) -> int:
         """What has to be sent once more and was not enough, because it was removed when the disk was full."""
-        name, records = self._work.source.name, self._work.records
-        stopped = records.custody.last(STOPPED, about=name)
-        good = records.newest_run(name, Outcome.OK, Outcome.PARTIAL, kind=Kind.PULL)
+        name, records, kind = self._work.source.name, self._work.records, self._work.run.kind
+        stopped = records.custody.last(STOPPED[kind], about=name)
+        good = records.newest_run(name, Outcome.OK, Outcome.PARTIAL, kind=kind)
         if stopped is None or (good is not None and good.ended is not None and good.ended > stopped.time):
             return 0
         return int(stopped.detail["sent"]) if stopped.detail.get("freed") else 0
@@ -75,7 +76,10 @@ class Room:
 
         def take(event: Event) -> None:
             report(event)
-            if self.writable(0) is not None and self.error is not None:
+            read = event.get("bytes")
+            # What was read of the tree is the most that can have been written of it.
+            self.error = self.error or self._full(read if isinstance(read, int) else 0)
+            if self.error is not None:
                 raise self.error
 
         return take
@@ -93,9 +97,12 @@ class Room:
                 f"{source.name} was cut off from its endpoint: it sent more than its quota leaves room for",
                 "look at that machine; raise `quota` of the source if it is an honest one",
             )
-        space = self._work.repository.space()
-        small = received < kept_free(source.reserve, space) * SMALL
-        short = shortage(source.reserve, space, HALF if small else 1.0)
+        return self._full(received)
+
+    def _full(self, added: int) -> PbsError | None:
+        reserve, space = self._work.source.reserve, self._work.repository.space()
+        small = added < kept_free(reserve, space) * SMALL
+        short = shortage(reserve, space, HALF if small else 1.0)
         return NoRoom(short, ADVICE) if short is not None else None
 
 
@@ -117,8 +124,11 @@ async def tidy(work: Work, error: PbsError) -> Ending:
         said.append(problem.message)
     if freed:
         said.append(f"what it had sent was removed, {size(freed)}")
-    detail: dict[str, object] = {"sent": work.report.tunnel_bytes, "freed": freed}
-    work.records.note(work.clock.now(), STOPPED, detail, about=work.source.name, by=work.run.id)
+    # An import sends nothing through a tunnel.
+    detail: dict[str, object] = {"sent": max(work.report.tunnel_bytes, freed), "freed": freed}
+    work.records.note(
+        work.clock.now(), STOPPED[work.run.kind], detail, about=work.source.name, by=work.run.id
+    )
     return Ending(outcome, "; ".join(said), hint, retry=error.retryable and outcome is error.outcome)
 
 

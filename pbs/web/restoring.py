@@ -15,12 +15,12 @@ from pydantic import BaseModel, Field
 
 from pbs.browse import Amount, Looker, Spot, amount
 from pbs.model import Cause, Kind, Run
-from pbs.space import space_of
+from pbs.space import kept_free, space_of
 from pbs.views import run_view
 from pbs.web import shapes
 from pbs.web.content import BASE64, InSnapshot, PageInSnapshot, place
 from pbs.web.declare import Role, operation
-from pbs.web.face import FACE, known
+from pbs.web.face import FACE, Face, known
 from pbs.web.frame import PAGE, OfAForm, go_to, page
 
 
@@ -52,7 +52,14 @@ async def measured(request: web.Request, asked: InSnapshot) -> tuple[Spot, Amoun
         with ExitStack() as stack:
             spot = await looker.at(stack, asked.snapshot, asked.raw)
         found = await amount(looker, spot.receipt, spot.path)
-    return spot, found, space_of(face.home.restored.parent).free
+    return spot, found, _room(face, asked.name)
+
+
+def _room(face: Face, name: str) -> int:
+    """The bytes that a restore may take: none of those that `reserve` keeps."""
+    place, source = face.home.restored, face.sources.get(name)
+    space = space_of(place if place.exists() else place.parent)
+    return max(0, space.free - (kept_free(source.reserve, space) if source is not None else 0))
 
 
 @operation("GET", "/api/v1/sources/{name}/snapshots/{snapshot}/amount", Measured, role=Role.OPERATOR)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import random
 import shutil
 import subprocess
@@ -72,6 +73,8 @@ def migrate(stand: Stand, dice: random.Random) -> Iterator[Stand]:
              new.source.data, tree],
             check=True, capture_output=True,
         )  # fmt: skip
+        # It has been there for long: what a power cut takes of it is not ours to bring back.
+        os.sync()
         # Not copied from the source: rdiff-backup keeps whole seconds.
         for name in ("tree", "old"):
             subprocess.run(["cp", "-a", tree, new.folder / f"{name}-{new.name}"], check=True)
@@ -132,7 +135,8 @@ def imported_once(stand: Stand) -> None:
     imports = [run for run in stand.runs() if run.source == stand.name and run.kind is Kind.MIGRATE]
     assert [Outcome.OK] == [run.outcome for run in imports if run.outcome in (Outcome.OK, Outcome.PARTIAL)]
     copy = stand.folder / f"tree-{stand.name}"
-    assert not compare(copy, stand.home.legacy(stand.name))
+    difference = compare(copy, stand.home.legacy(stand.name))
+    assert not difference, difference
     shutil.rmtree(copy)
 
 

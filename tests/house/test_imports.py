@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "program": GROUND | {"bounds", "process"},
     "background": {"errors"},
     "keyring": GROUND | {"files", "home"},
+    "removal": set(),
     "scratch": GROUND | {"files"},
     "wake": set(),
     "threads": set(),
@@ -45,8 +46,8 @@ ROOMS: dict[str, set[str]] = {
     | {"clock", "files", "journal", "ledger", "repository", "runs", "space", "text", "threads"},
     "endpoint": GROUND | {"clock", "files", "home", "process", "render", "text", "threads"},
     "tunnel": GROUND | {"clock", "files", "keyring", "text", "pbs_agent"},
-    "restore": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
-    "legacy": GROUND | {"clock", "files", "process", "program", "scratch", "text"},
+    "restore": GROUND | {"clock", "files", "process", "program", "removal", "scratch", "text", "threads"},
+    "legacy": GROUND | {"clock", "files", "process", "program", "removal", "scratch", "text"},
     "retention": GROUND,
     "promises": GROUND
     | {
@@ -128,7 +129,7 @@ ROOMS: dict[str, set[str]] = {
     "attend": GROUND | {"clock", "endpoint", "home", "process", "systemd"},
     "runlogs": GROUND | {"files"},
     "servercopy": GROUND | {"clock", "files", "home", "keyring", "ledger", "repository", "scratch"},
-    "care": GROUND | {"clock", "home", "ledger", "runlogs", "servercopy"},
+    "care": GROUND | {"clock", "home", "ledger", "restore", "runlogs", "servercopy", "threads"},
     "browse": GROUND
     | {"clock", "files", "home", "ledger", "lookup", "repository", "restore", "text"}
     | {"views"},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 import pytest
 from disk import MEGABYTE, fill, free, small_disk
 from hostile import Victim, plot
-from shared import add, ask, ends, fresh, here, state
+from shared import add, ask, ends, fresh, here, http, state
 from stage import Pbs, SourceHost, big, eventually, short_folder
+
+from pbs.restore import compare
 
 pytestmark = [pytest.mark.slow]
 RESERVE = 80 * MEGABYTE
@@ -156,3 +161,68 @@ def test_a_run_sends_no_more_than_its_quota_and_its_budget_allow(place: Place, b
     # Its agent has some seconds to notice that it was cut off.
     larger = 'quota = "20MB"\nwrite_budget = "20MB"'
     eventually(lambda: pulled(larger)["outcome"] == "ok", what="a pull within its budget")
+
+
+def test_a_restore_on_the_server_leaves_the_reserve_alone(place: Place, bad: Victim) -> None:
+    """Below the reserve none begins; one that would reach into it writes nothing; with room it is whole, and only then there."""
+    big(bad.source.data / "big", 20)
+    place.home.pull(bad.name)
+    asked = f"/api/v1/sources/{bad.name}/snapshots/latest/restore"
+
+    def restored() -> dict[str, Any]:
+        status, _, body = http(place.home, "POST", asked, b'{"path": "/"}')
+        assert 202 == status, body
+        run = json.loads(body)["id"]
+        eventually(lambda: state(place.home, run)["state"] == "ended", what="the end of the restore")
+        return state(place.home, run)
+
+    folder = place.disk / "restored"
+    for leave, words in ((-4, "`reserve` keeps 83.9 MB of it free"), (10, "that `reserve` keeps")):
+        fill(place.disk, RESERVE + leave * MEGABYTE)
+        try:
+            run = restored()
+        finally:
+            free(place.disk)
+        assert "failed" == run["outcome"], run
+        assert words in run["message"]
+        assert not folder.exists() or [] == os.listdir(folder)
+    run = restored()
+    assert "ok" == run["outcome"], run
+    assert [run["id"]] == os.listdir(folder)
+    assert not compare(bad.source.data, folder / run["id"])
+
+
+@pytest.mark.long
+def test_an_import_stops_at_the_reserve_and_the_pulls_go_on(place: Place, bad: Victim) -> None:
+    """A legacy tree larger than the room there is: the import gives back what it wrote and does not begin again until there is
+    room; the tree stays as it was, the source is backed up all the same, and others as well.
+    """
+    tree = place.disk / "backup/pbs" / bad.name
+    big(bad.source.data / "big", 88)
+    subprocess.run(
+        ["rdiff-backup", "--api-version", "201", "--current-time", str(int(time.time()) - 86400), "backup",
+         bad.source.data, tree],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    for each in (bad.source.data / "big").iterdir():
+        each.unlink()
+    names, before = sorted(os.listdir(tree)), place.free
+
+    def pulled() -> dict[str, Any]:
+        """What became of the import before a pull that is ok."""
+        place.home.pull(bad.name)
+        runs = place.home.json("runs", bad.name)["runs"]
+        found = [each for each in runs if each["kind"] == "migrate"]
+        assert "failed" == found[0]["outcome"], found
+        return found[0]
+
+    first = pulled()
+    assert first["message"].startswith("the disk of this server is full (")
+    assert "what it had sent was removed" in first["message"]
+    assert before - place.free < 2 * MEGABYTE
+    place.good.honest()
+    again = pulled()
+    assert again["id"] != first["id"]
+    assert "the last run was stopped because the disk of this server was full" in again["message"]
+    assert names == sorted(os.listdir(tree))
+    place.good.honest()

@@ -34,6 +34,7 @@ from pbs.model import (
     Snapshot,
     Source,
 )
+from pbs.runs.halt import cancelled
 from pbs.runs.lifecycle import conduct, imports_first
 from pbs.runs.ports import Verdict
 from pbs.runs.pull import backup_request, root_meta, socket_path
@@ -75,6 +76,9 @@ class Tools:
     cut: str | None = None
     disk: Space = field(default_factory=lambda: Space(1 << 42, 1 << 40))
     packed: int = 0
+    shrinks: tuple[int, ...] = ()
+    unwritten: int = 0
+    spare: int = 0
     hold: SimpleNamespace | None = None
     last_import: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
@@ -188,6 +192,21 @@ class Tools:
 
     def space(self) -> Space:
         return self.disk
+
+    def space_for_restores(self) -> Space:
+        return self.disk
+
+    async def bring_back(
+        self, receipt: Receipt, path: bytes, name: str, spare: int, progress: Callable[[Any], None]
+    ) -> tuple[Path, Any]:
+        self._step("restore")
+        self.spare = spare
+        for free in (*self.shrinks, self.disk.free):
+            self.disk = replace(self.disk, free=free)
+            progress(SimpleNamespace(files=1, bytes=1, total_files=2, total_bytes=2))
+        return Path("/restored", name), SimpleNamespace(
+            files=2, bytes=2, specials=1, failed=self.unwritten, warnings=("x",)
+        )
 
     def packed_bytes(self) -> int:
         return self.packed
@@ -709,3 +728,45 @@ def test_a_snapshot_that_is_not_there_is_never_called_forgotten() -> None:
     assert ending.outcome is Outcome.OK
     assert "not in the repository" in ending.message
     assert len(tools.usable("web")) == 3
+
+
+RESTORE = replace(RUN, kind=Kind.RESTORE, options=json.dumps({"snapshot": ID, "path": "Lw=="}))
+ADMITTED = Receipt(ID, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK)
+
+
+def restored(tools: Tools) -> Ending:
+    """How a restore on the server ends, of a source that keeps a tenth of its disk free."""
+    tools.receipt_list = [ADMITTED]
+    return asyncio.run(conduct(work(tools, RESTORE, reserve=(0, 10))))
+
+
+def test_a_restore_says_where_and_what_is_not_there() -> None:
+    """The folder is named; devices and names that could not be written are counted, and make it partial."""
+    ending = restored(Tools())
+    assert (ending.outcome, ending.snapshot) == (Outcome.OK, ID)
+    assert f"restored into /restored/{RUN.id}; 1 device file(s)" in ending.message
+    ending = restored(Tools(unwritten=3))
+    assert (ending.outcome, ending.warnings) == (Outcome.PARTIAL, 3)
+
+
+@pytest.mark.parametrize(("free", "shrinks"), [(99, ()), (500, (400, 99, 400))])
+def test_a_restore_never_takes_what_reserve_keeps(free: int, shrinks: tuple[int, ...]) -> None:
+    """It does not begin below the reserve, and is stopped where others fill the disk meanwhile; it hands on what must stay."""
+    tools = Tools(disk=Space(1000, free), shrinks=shrinks)
+    ending = restored(tools)
+    assert ending.outcome is Outcome.FAILED
+    assert ending.message.startswith("the disk of this server is full (99 B free)")
+    assert ("restore" in tools.steps) == bool(shrinks)
+    assert tools.spare == (100 if shrinks else 0)
+
+
+@pytest.mark.parametrize("reason", [cancelled("anna"), None])
+def test_a_restore_that_was_stopped_says_that_nothing_is_kept(reason: Ending | None) -> None:
+    """What helps after a pull, that the next run sends the rest, is not what somebody who restores reads."""
+    tools = Tools(fails={"restore": asyncio.CancelledError()}, receipt_list=[ADMITTED])
+    made = work(tools, RESTORE)
+    if reason is not None:
+        made.halt.because(RESTORE.id, reason)
+    ending = asyncio.run(conduct(made))
+    assert ending.outcome is (Outcome.CANCELLED if reason else Outcome.INTERRUPTED)
+    assert "nothing of what it had restored is kept" in (ending.hint or "")
