@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import zxingcpp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, settings
 
 # Speed is never asserted, and making examples is no exception.
@@ -45,3 +50,32 @@ def camera() -> Callable[[str], str]:
         )
 
     return read
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
+    """Makes a certificate that is its own authority, for a name, with its key: the two files."""
+
+    def make(name: str, days: float = 30) -> tuple[Path, Path]:
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        about = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        made = (
+            x509.CertificateBuilder(about, about, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=100))
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        folder = tmp_path_factory.mktemp("tls")
+        (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        (folder / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return folder / "certificate.pem", folder / "key.pem"
+
+    return make

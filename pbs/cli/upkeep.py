@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(ledger_group, name="ledger")
     app.command("rebuild")(rebuild)
     app.command("unit")(unit)
+    app.command("proxy")(proxy)
 
 
 @copy_group.command("make")
@@ -191,3 +192,20 @@ def unit(
             sockets=where,
         )
     )
+
+
+def proxy(
+    context: typer.Context,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", help="Its certificate, with the chain.", show_default=False),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The certificate's key.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the configuration of nginx that offers this server to others, with TLS."""
+    from pbs.config import load
+    from pbs.web.proxy import nginx
+
+    print(nginx(load(context.obj).server, certificate, key), end="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,12 @@ def home() -> Iterator[Pbs]:
 def name() -> str:
     """A name that no other test uses."""
     return fresh("web")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The browser of a module's tests."""
+    from visitor import chromium
+
+    with chromium() as made:
+        yield made

@@ -30,11 +30,12 @@ def fresh(word: str = "s") -> str:
 
 
 @contextlib.contextmanager
-def home_in_service(server: str = "", rest: str = "") -> Iterator[Pbs]:
+def home_in_service(server: str = "", rest: str = "", *, base_url: str = "") -> Iterator[Pbs]:
     """A served home in a folder of its own; nothing of it may outlive the block."""
     with short_folder() as path:
         pbs = Pbs(path)
-        if server or rest:
+        pbs.base_url = base_url or pbs.base_url
+        if server or rest or base_url:
             pbs.configure(f"{pbs.address}{server}", rest)
         pbs.start()
         try:

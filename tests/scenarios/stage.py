@@ -181,13 +181,14 @@ class Pbs:
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
         self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
         self("init", str(self.home))
         self.configure(self.address)
 
     @property
     def address(self) -> str:
         """Where it listens, as fields of [server]."""
-        return f'listen = "127.0.0.1:{self.port}"\nbase_url = "http://127.0.0.1:{self.port}"\n'
+        return f'listen = "127.0.0.1:{self.port}"\nbase_url = "{self.base_url}"\n'
 
     def configure(self, server: str, rest: str = "") -> None:
         """Replace pbs.toml. Runs come when a test asks for them, unless it says otherwise."""
