@@ -4,7 +4,8 @@ from pbs.repository.comparing import Comparison, compared
 from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import entry_at, folder, listing, normal
 from pbs.repository.finding import Change, Hit, below, changes, find, head
-from pbs.repository.inspection import Arrived, Inspected, Inspector
+from pbs.repository.indexes import Arrived
+from pbs.repository.inspection import Inspected, Inspector
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, seal_key
 from pbs.repository.making import create, own_key

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,9 @@ from pbs.errors import ResticError, ToolTimeout
 from pbs.model import SNAPSHOT_ID
 from pbs.repository import messages
 from pbs.repository.contents import entries, named_file
+from pbs.repository.indexes import Arrived, told
 from pbs.repository.restic import Handle
+from pbs.repository.unpacking import unpacked
 from pbs.scratch import scratch
 from pbs.threads import in_thread
 
@@ -36,52 +37,16 @@ WALL_SECONDS, WALL_BYTES = 600, 1 << 20
 MOST_THREADS = 4
 # How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
 BROKE = frozenset({2, -6, -9, -24})
-PACK_OF_INDEX = re.compile(rb'"id":"([0-9a-f]{64})","blobs"')
-BLOB_OF_INDEX = re.compile(
-    rb'"type":"(data|tree)","offset":[0-9]{1,12},"length":([0-9]{1,12})(?:,"uncompressed_length":([0-9]{1,12}))?}'
-)
-LONGEST_MATCH = 128
-# What sealing adds to each blob.
-SEAL_BYTES = 32
 MOST_FAILURES = 24
 UNREADABLE = "it is no pack that our key opens"
 DAMAGED = "what it holds is not what it says it holds"
+OTHER_LENGTH = "it says of a blob that it is longer or shorter than it is"
 GREEDY = "reading it took more memory or time than it may"
 UNREAD = "it was not read: too much of what came with it could not be"
 
 
 class Exceeded(ResticError):
     """Reading needed more than it may have."""
-
-
-@dataclass(slots=True)
-class Arrived:
-    """What packs hold, in bytes.
-
-    Attributes:
-        plain: Content of files before it was packed; of what says how large it was, and only of that.
-        packed: The same after it was packed.
-        folders: Lists of folders before they were packed.
-    """
-
-    plain: int = 0
-    packed: int = 0
-    folders: int = 0
-
-    def add(self, more: Arrived) -> None:
-        """Together with these."""
-        self.plain += more.plain
-        self.packed += more.packed
-        self.folders += more.folders
-
-    def count(self, kind: bytes, stored: bytes, plain: bytes | None) -> None:
-        """One blob, as an index tells it."""
-        length = max(0, int(stored) - SEAL_BYTES)
-        if kind == b"tree":
-            self.folders += int(plain) if plain is not None else length
-        elif plain is not None:
-            self.plain += int(plain)
-            self.packed += length
 
 
 @dataclass(slots=True)
@@ -145,16 +110,13 @@ class Inspector:
             await in_thread(self._fill, folder.path, packs)
             handle = self._bounded(folder.path, folder.descriptor, packs)
             await _rebuild(handle)
-            # Both read the same new index, and each costs mostly its start.
-            listed, broken = await together(indexed(handle), _broken(handle, packs, full=self.full))
-            named, arrived = listed
-            bad = dict.fromkeys(set(packs) - named, UNREADABLE) | dict.fromkeys(broken & named, DAMAGED)
+            bad, arrived = await self._judged(handle, packs)
             good = {name: size for name, size in packs.items() if name not in bad}
             if good and bad:
                 # An index that names a bad one would be no use: only what is good may be in it.
                 await in_thread(_leave_out, folder.path, bad)
                 await _rebuild(handle)
-                named, arrived = await indexed(handle)
+                named, _ = await indexed(handle)
                 if named != good.keys():
                     raise ResticError(
                         "an index of what arrived could not be made", "try again: pull once more"
@@ -165,6 +127,18 @@ class Inspector:
         found.index |= made
         if good:
             found.arrived.add(arrived)
+
+    async def _judged(self, handle: Handle, packs: Mapping[str, int]) -> tuple[dict[str, str], Arrived]:
+        """Why some of the packs of a view with a new index are none, and what all of them brought."""
+        with files.unnamed(handle.path) as file:
+            # Both read the same new index, and each costs mostly its start.
+            _, broken = await together(_tell(handle, file), _broken(handle, packs, full=self.full))
+            named, arrived = await in_thread(_summed, file)
+            bad = dict.fromkeys(set(packs) - named, UNREADABLE) | dict.fromkeys(broken & named, DAMAGED)
+            good = packs.keys() - bad.keys()
+            # Only now: what restic could read within its bounds costs us no more.
+            lying = await in_thread(unpacked, self.handle, handle.path, file, good, arrived, full=self.full)
+        return bad | dict.fromkeys(lying, OTHER_LENGTH), arrived
 
     def _fill(self, view: Path, packs: Mapping[str, int]) -> None:
         repository = self.handle.path
@@ -250,12 +224,24 @@ async def _rebuild(handle: Handle) -> None:
 
 async def indexed(handle: Handle, *names: str) -> tuple[set[str], Arrived]:
     """The packs that the index of a view names, or these files of it, and what lies in them."""
-    named, arrived = set[str](), Arrived()
+    with files.unnamed(handle.path) as file:
+        await _tell(handle, file, *names)
+        return await in_thread(_summed, file)
+
+
+async def _tell(handle: Handle, file: IO[bytes], *names: str) -> None:
+    # Through a file: what one pack makes of an index may be far larger than the pack.
     for name in names or [entry.name for entry in entries(handle.path / "index")]:
-        # Through a file: what one pack makes of an index may be far larger than the pack.
-        with files.unnamed(handle.path) as file:
-            await answered(handle, "cat", "index", name, stdout=file.fileno())
-            named |= _told(file, arrived)
+        await answered(handle, "cat", "index", name, stdout=file.fileno())
+
+
+def _summed(file: IO[bytes]) -> tuple[set[str], Arrived]:
+    named, arrived = set[str](), Arrived()
+    for pack, blob in told(file):
+        if blob is None:
+            named.add(pack)
+        else:
+            arrived.count(blob)
     return named, arrived
 
 
@@ -263,22 +249,6 @@ def largest(handle: Handle, most: int) -> list[str]:
     """The largest index files, so many at most."""
     found = sorted(entries(handle.path / "index"), key=lambda each: each.stat().st_size, reverse=True)
     return [each.name for each in found[:most]]
-
-
-def _told(file: IO[bytes], arrived: Arrived) -> set[str]:
-    """The packs that an index file names; what it tells of their content is added up."""
-    named: set[str] = set()
-    file.seek(0)
-    kept = b""
-    while chunk := file.read(1 << 20):
-        text = kept + chunk
-        named |= {found.decode() for found in PACK_OF_INDEX.findall(text)}
-        last = 0
-        for found in BLOB_OF_INDEX.finditer(text):
-            last = found.end()
-            arrived.count(found[1], found[2], found[3])
-        kept = text[max(last, len(text) - LONGEST_MATCH) :]
-    return named
 
 
 async def _broken(handle: Handle, packs: Mapping[str, int], *, full: bool) -> set[str]:

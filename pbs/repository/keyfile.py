@@ -114,6 +114,11 @@ def keys_of(master: bytes) -> bytes:
     return b"".join(parts)
 
 
+def content_key(keys: bytes) -> bytes:
+    """The key that hides content, of those that `keys_of` lays out."""
+    return keys[: 2 * BLOCK]
+
+
 def _record(content: bytes) -> dict[str, Any]:
     try:
         record = json.loads(content)
@@ -143,4 +148,4 @@ def tag_key(keys: bytes, nonce: bytes) -> bytes:
 
 
 def _mask(keys: bytes, nonce: bytes, data: bytes) -> bytes:
-    return Cipher(algorithms.AES(keys[:32]), modes.CTR(nonce)).encryptor().update(data)
+    return Cipher(algorithms.AES(content_key(keys)), modes.CTR(nonce)).encryptor().update(data)

@@ -16,15 +16,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pbs.errors import PbsError
+from pbs.repository.contents import inventory
 from pbs.repository.keyfile import BLOCK, keys_of, open_key, tag_key
 from pbs.repository.restic import Handle
 
 CHUNK = 1 << 20
+# As restic does: opening one may take a second.
+MOST_TRIED = 20
 
 
 def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
     """Which of these files of index/ or snapshots/ are not sealed with the repository's key, so that no restic made them."""
-    keys = _keys(handle)
+    keys = keys_in(handle)
     found = set()
     for name in names if keys is not None else ():
         with suppress(OSError):
@@ -33,14 +36,13 @@ def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _keys(handle: Handle) -> bytes | None:
-    """The keys in the master key; None where our key file does not tell them."""
-    if handle.key is None:
-        return None
-    try:
-        return keys_of(open_key((handle.path / "keys" / handle.key).read_bytes(), handle.password or ""))
-    except (OSError, PbsError):
-        return None
+def keys_in(handle: Handle) -> bytes | None:
+    """The keys in the master key, as `keys_of` lays them out; None where no key file tells them."""
+    names = [handle.key] if handle.key is not None else sorted(inventory(handle.path).keys)
+    for name in names[:MOST_TRIED]:
+        with suppress(OSError, PbsError):
+            return keys_of(open_key((handle.path / "keys" / name).read_bytes(), handle.password or ""))
+    return None
 
 
 def _is_junk(path: Path, keys: bytes) -> bool:

@@ -167,6 +167,8 @@ DOORS: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"keyring", "repository"},
+    "backports": {"repository"},
+    "compression": {"repository"},
     "cronsim": {"schedule"},
     "subprocess": {"process", "serve", "attend", "demo"},
     "uvloop": {"worker"},

@@ -319,6 +319,20 @@ def test_a_second_home_is_set_aside(stage: Stage, attack: Any) -> None:
     stage.restores(first, stage.data)
 
 
+def test_a_pack_that_lies_about_lengths_is_set_aside(stage: Stage) -> None:
+    """T1: content that is what its name says, in a pack that says that it is shorter, bends no restore, old or new."""
+    (stage.data / "big").write_bytes(os.urandom(3_000_000))
+    first = stage.pull()
+    stage.begin()
+    attacks.other_lengths(stage.forger())
+    verdict = stage.end(None)
+    assert ["1 pack(s) that do not hold what they say"] == verdict.incidents
+    (lie,) = stage.ledger.quarantine.list("web1")
+    assert "it says of a blob that it is longer or shorter than it is" == lie.reason
+    stage.restores(first, stage.data)
+    stage.restores(stage.pull(), stage.data)
+
+
 @pytest.mark.parametrize(
     "attack", [attacks.home_in_garbage, attacks.home_sealed, attacks.home_absent, attacks.home_in_old_pack],
     ids=lambda each: each.__name__,

@@ -146,6 +146,16 @@ def test_an_honest_backup_is_empty(plain: Plain, attack: str) -> None:
     assert "new" in plain.lost(plain.backup("--force"))
 
 
+def test_other_lengths_bend_what_is_restored(plain: Plain) -> None:
+    """T1: a pack that holds the very content and lies about its length ruins old snapshots; every check is clean."""
+    big = plain.data / "big"
+    big.write_bytes(os.urandom(9_000_000))
+    snapshot = plain.backup()
+    attacks.other_lengths(plain.forger())
+    plain.restic("check", "--read-data")
+    assert plain.lost(snapshot) == ["big"]
+
+
 def test_a_poisoned_parent_replaces_content(plain: Plain) -> None:
     """T4: an honest backup copies the forged content of a snapshot whose files look like those on the disk."""
     honest = plain.backup()

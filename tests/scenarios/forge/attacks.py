@@ -69,6 +69,19 @@ def second_home_unindexed(forger: Forger) -> dict[str, Any]:
     return {"homes": [forger.pack(pack)]}
 
 
+def other_lengths(forger: Forger, plain: int = 7) -> dict[str, Any]:
+    """A second home for all packed content that is there, with the very same bytes, said to be of another length."""
+    pack = Pack()
+    for name, blobs in forger.packs().items():
+        content = forger.way.get("data", name)
+        for blob in blobs:
+            if blob.kind == ZDATA:
+                frame = forger.master.open(content[blob.offset : blob.offset + blob.length])
+                pack.put(forger.master.seal(frame), blob.id, ZDATA, plain)
+    home = forger.pack(pack)
+    return {"homes": [home], "index": forger.index({home: pack.blobs})}
+
+
 # T2, T3: a home for what is not there yet, so that it is never sent
 
 
