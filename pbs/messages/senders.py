@@ -58,8 +58,8 @@ async def send(home: Home, channel: Channel, message: Message) -> None:
     Raises:
         MessageLost: it was not taken; the sentence holds nothing secret.
     """
-    secret = await asyncio.to_thread(secret_of, home, channel)
     try:
+        secret = await asyncio.to_thread(secret_of, home, channel)
         if channel.kind == "command":
             await _by_command(channel, message)
         else:
@@ -96,9 +96,10 @@ def _by_mail(channel: Channel, message: Message, password: str) -> None:
                 line.login(channel.account, password)
             refused = line.send_message(mail)
     except (OSError, smtplib.SMTPException) as error:
+        said, advice = _trouble(channel, error)
         raise MessageLost(
-            f"the mail server {host}:{port} took no message of the channel {channel.name}: {_said(error)}",
-            _advice(channel),
+            f"the mail server {host}:{port} took no message of the channel {channel.name}: {said}",
+            advice or _advice(channel),
         ) from None
     if refused:
         raise MessageLost(
@@ -106,16 +107,37 @@ def _by_mail(channel: Channel, message: Message, password: str) -> None:
         )
 
 
-def _said(error: OSError | smtplib.SMTPException) -> str:
-    """What a mail server said; of a login that failed only that it did."""
+def _trouble(channel: Channel, error: OSError | smtplib.SMTPException) -> tuple[str, str]:
+    """What a mail server has against a letter, and what to do where that is known. Of a login only that it failed."""
+    where = f"[notify.{channel.name}]"
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        return "it refused the account"
+        return (
+            f"it refused the account {channel.account} or its password",
+            f"`pbs notify set {channel.name}` takes another password; `account` of {where} is who logs in",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = (
+            f"`server` of {where} must be the name in that certificate, and this machine must trust who issued it "
+            "(an authority of your own: `update-ca-certificates`)"
+        )
+        return clean_line(f"its certificate is not right: {error.verify_message}", 200), advice
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        what = "STARTTLS" if channel.security == "starttls" and "STARTTLS" in str(error) else "login"
+        return f"it offers no {what}", f"ask who runs it for the port with TLS, and see `security` of {where}"
+    if isinstance(error, ssl.SSLError):
+        return (
+            clean_line(f"no TLS came about ({error.reason or 'the line was cut'})", 200),
+            f'`security` of {where} is "tls" where TLS begins at once, often on port 465, and "starttls" on 587 and 25',
+        )
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        return f"it did not answer within {SECONDS:g} seconds", ""
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return "it cut the line", ""
     if isinstance(error, smtplib.SMTPResponseException):
         said = error.smtp_error
-        return clean_line(
-            f"{error.smtp_code} {said.decode(errors='replace') if isinstance(said, bytes) else said}", 200
-        )
-    return clean_line(getattr(error, "strerror", None) or type(error).__name__, 200)
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        return clean_line(f"{error.smtp_code} {text}", 200), ""
+    return clean_line(getattr(error, "strerror", None) or type(error).__name__, 200), ""
 
 
 def _by_webhook(channel: Channel, message: Message, address: str) -> None:

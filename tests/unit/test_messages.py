@@ -219,7 +219,7 @@ class Letters:
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         """Let in whoever knows the password."""
         self.passwords.append(data.password)
-        return AuthResult(success=data.password == SECRET.encode())
+        return AuthResult(success=data.password == SECRET.encode(), handled=False)
 
 
 @pytest.fixture
@@ -396,3 +396,39 @@ async def test_a_dead_channel_is_told_and_holds_up_no_other(
     assert ledger.telling.all() == {}
     assert SECRET not in "".join(str(each) for each in again.faults.values())
     await again.end()
+
+
+async def test_a_sealed_folder_is_told_and_what_waited_is_sent_once_it_is_open(
+    home: Home, ledger: Ledger, inbox: tuple[type[Inbox], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody has opened the keys folder the channel says just that; opened, it sends what it had to say."""
+    monkeypatch.setattr(keyring, "N", 1 << 10)
+    monkeypatch.delenv("PBS_KEYS_FILE", raising=False)
+    server, address = inbox
+    keyring.write(home.channel_secret("hook"), address.encode())
+    keyring.lock(home.keys, "five words of a passphrase", "ABCD-EFGH")
+    assert SECRET.encode() not in home.channel_secret("hook").read_bytes()
+    keyring._open.pop(home.keys)
+    config, clock = load(home), SetClock(NOW)
+    any_clock: Any = clock
+    messenger = Messenger(home, ledger, any_clock)
+    await turned(messenger, config, health(promise()))
+    assert server.got == []
+    fault = str(messenger.faults["hook"])
+    assert fault.endswith("is sealed, and nobody has opened it")
+    keyring.unlock(home.keys, "five words of a passphrase")
+    clock.moment += HOUR
+    await turned(messenger, config, health(promise()))
+    assert (len(server.got), messenger.faults["hook"]) == (1, None)
+    keyring._open.pop(home.keys)
+
+
+async def test_a_secret_that_cannot_be_read_is_a_fault(
+    home: Home, ledger: Ledger, inbox: tuple[type[Inbox], str]
+) -> None:
+    """Whatever lies where the address should be, the channel says that it cannot speak, and is tried again later."""
+    home.channel_secret("hook").mkdir()
+    any_clock: Any = SetClock(NOW)
+    messenger = Messenger(home, ledger, any_clock)
+    await turned(messenger, load(home), health(promise()))
+    assert "took no message: IsADirectoryError" in str(messenger.faults["hook"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from pbs.ledger.vitals import Arrival
 from pbs.metrics.counting import Counting
 from pbs.metrics.families import Measured, render
 from pbs.model import Address, Cause, Ending, Kind, Outcome, Run, RunState, Source
+from pbs.process import find_tool
 from pbs.promises import Health, Promise, State
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -91,6 +93,89 @@ def test_board_and_rules_know_no_other_name() -> None:
     panels = json.loads(board)["panels"]
     assert len({each["id"] for each in panels}) == len(panels)
     assert all(target["expr"] for each in panels for target in each["targets"])
+
+
+# Prometheus' own program
+
+
+def promtool(*words: object) -> str:
+    """What it says; it must be content."""
+    program = find_tool("promtool")
+    assert program, "./bootstrap install --tests brings it"
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_reads_every_figure(tmp_path: Path) -> None:
+    """Prometheus' own reader of OpenMetrics takes the document, and finds as many series in it as there are."""
+    document = render(MEASURED).decode()
+    dated = re.sub(r"^([^#].*)$", rf"\1 {NOW.timestamp():.0f}", document, flags=re.MULTILINE)
+    (tmp_path / "figures").write_text(dated)
+    told = promtool("tsdb", "create-blocks-from", "openmetrics", tmp_path / "figures", tmp_path / "out")
+    assert str(len(figures(document.encode()))) in told.splitlines()[-1].split()
+
+
+def test_prometheus_takes_rules_and_board(tmp_path: Path) -> None:
+    """It loads the rules as they are, and knows what each panel of the board asks."""
+    promtool("check", "rules", TEMPLATES / "prometheus-alerts.yml")
+    board = json.loads((TEMPLATES / "grafana-board.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:{number}", "expr": re.sub(r"\$\w+", "5m", expression)}
+        for number, expression in enumerate(asked)
+    ]
+    (tmp_path / "board.yml").write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}))
+    assert f"{len(asked)} rules found" in promtool("check", "rules", tmp_path / "board.yml")
+
+
+def test_rules_wake_somebody(tmp_path: Path) -> None:
+    """Played by Prometheus: a broken promise wakes after ten minutes and not before, a silent server too; a kept one nobody."""
+    looked = NOW.timestamp()
+    series = {
+        'pbs_promise_state{source="web",promise="fresh"}': "0x5 2x30",
+        'pbs_promise_state{source="",promise="disk"}': "0x40",
+        "pbs_look_timestamp_seconds": f"{looked:.0f}x5 _x30",
+    }
+    severe = {"severity": "critical"}
+    wanted = [
+        ("10m", "BackupPromiseBroken", []),
+        ("17m", "BackupPromiseBroken", [severe | {"source": "web", "promise": "fresh"}]),
+        ("17m", "BackupServerPromiseBroken", []),
+        ("10m", "BackupServerSilent", []),
+        ("25m", "BackupServerSilent", [severe]),
+    ]
+    rules = yaml.safe_load((TEMPLATES / "prometheus-alerts.yml").read_text())["groups"][0]["rules"]
+    said = {each["alert"]: each["annotations"] for each in rules}
+
+    def filled(name: str, labels: dict[str, str]) -> dict[str, str]:
+        return {
+            key: re.sub(r"{{ \$labels\.(\w+) }}", lambda found: labels[found[1]], text)
+            for key, text in said[name].items()
+        }
+
+    play = {
+        "rule_files": [str(TEMPLATES / "prometheus-alerts.yml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "alert_rule_test": [
+                    {
+                        "eval_time": at,
+                        "alertname": name,
+                        "exp_alerts": [
+                            {"exp_labels": each, "exp_annotations": filled(name, each)} for each in alerts
+                        ],
+                    }
+                    for at, name, alerts in wanted
+                ],
+            }
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    promtool("test", "rules", tmp_path / "play.yml")
 
 
 @pytest.fixture
