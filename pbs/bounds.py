@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+# Before anything of ours that must go on: but not before what the kernel would rather end.
+GOES_FIRST = "900"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,7 +38,10 @@ def die_with_parent(signal_number: int = signal.SIGKILL, pidfile: Path | None = 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a child may use: bytes of address space, seconds of processor time; `nice` makes it give way to others."""
+    """What a child may use: bytes of address space, seconds of processor time; `nice` makes it give way to others.
+
+    Where memory runs out all the same, the kernel ends a child that is bounded in it before it ends us.
+    """
 
     memory: int | None = None
     cpu: int | None = None
@@ -66,6 +72,9 @@ def child_setup(
                 most = resource.getrlimit(kind)[1]
                 limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
                 resource.setrlimit(kind, (limit, limit))
+        if bounds.memory is not None:
+            with contextlib.suppress(OSError):
+                OOM_SCORE.write_text(GOES_FIRST)
         if bounds.nice:
             os.nice(bounds.nice)
         if os.getppid() != parent:

@@ -29,6 +29,7 @@ from pbs.admission.judgement import (
     STRANGE,
     UNSEALED,
     Place,
+    counted,
     fits,
     must_reread,
     never_before,
@@ -260,17 +261,18 @@ class Desk:
     def _received(self) -> set[str]:
         return {receipt.id for receipt in self._ledger.usable(self._place.source)}
 
-    async def _sound(self, wanted: Snapshot) -> Tree | None:
-        """What a walk through its tree counts; None where the very tree was admitted before.
+    async def _sound(self, wanted: Snapshot) -> Tree:
+        """What a walk through its tree counts, or counted when the very tree was admitted before.
 
         Raises:
             UnsoundTree: it is not whole, or none that a system could hold.
         """
         known = self._known("snapshots", "")
         usable = self._ledger.usable(self._place.source)
+        _, damaged = self._ledger.custody.damaged(self._place.source)
         for receipt in usable:
-            if receipt.tree is not None and receipt.tree == wanted.tree and receipt.id in known:
-                return None
+            if receipt.id in known and receipt.id not in damaged and (tree := counted(receipt, wanted.tree)):
+                return tree
         return await sound(
             self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience(),
             self._source.max_entries, max((each.files or 0 for each in usable), default=0),
@@ -293,7 +295,7 @@ class Desk:
         try:
             found = await snapshot(self._place.handle, promised)
             reason = fits(found, self._place.source, self._run.id, IMPORTED if imported else frozenset())
-            tree = await self._sound(found) if reason is None else None
+            tree = await self._sound(found) if reason is None else Tree()
         except UnsoundTree as error:
             reason = error.message
         except AdmissionRefused:
@@ -308,28 +310,33 @@ class Desk:
                 "look at that machine",
             )
             return
+        # Counted here; what the source says of itself is a claim.
+        found = replace(found, files=tree.files, bytes=tree.bytes)
         if imported is None:
-            size = (tree.bytes if tree is not None else found.bytes) or 0
-            verdict.remarks += await self._doubts.look(found, size, self._packs.arrived, self._patience())
+            verdict.remarks += await self._doubts.look(found, self._packs.arrived, self._patience())
         self._journal.write("stage", stage="receipt")
         value = replace(
             self._receipt(found), outcome=outcome, root=root, verified=self._level(), tree=found.tree
         )
         time = imported or never_before(self._ledger.usable(self._place.source), value.received)
         value = replace(value, state=ReceiptState.LEGACY if imported else value.state, time=time)
-        if tree is not None:
-            # Counted here; what the source says of itself is a claim.
-            found = replace(found, files=tree.files, bytes=tree.bytes)
-            value = replace(value, files=tree.files, bytes=tree.bytes)
-            self._journal.write("counted", files=tree.files, bytes=tree.bytes, special=tree.special)
+        self._journal.write("counted", files=tree.files, bytes=tree.bytes, special=tree.special)
         self._ledger.manifests.add_snapshot(value, self._place.id, self._size(promised))
         # After the fact: what the log calls admitted was, should the ledger be lost.
         self._journal.write("admitted", **admitted_facts(value))
-        if imported is None and self.reread is None:
-            self._ledger.manifests.count(self._place.id)
-        elif imported is None:
-            self._ledger.manifests.reread(self._place.id, None)
+        if imported is None:
+            self._next_reading()
         verdict.snapshot = found
+
+    def _next_reading(self) -> None:
+        """Whether the next run reads every file again: not where this one did, unless a tripwire tripped over it."""
+        if self._doubts.tripped:
+            # Whoever replaced content may have lied about it as well, so that honest runs inherit it.
+            self._ledger.manifests.reread(self._place.id, f"after {self._run.id}, which tripped a wire")
+        elif self.reread is None:
+            self._ledger.manifests.count(self._place.id)
+        else:
+            self._ledger.manifests.reread(self._place.id, None)
 
     def _level(self) -> Verified:
         if self._source.admission is not Verified.FULL:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from pbs.admission.judgement import Place, clock_fault
-from pbs.admission.tripwires import USUAL_RUNS, Measured, remembered, to_remember, tripped
+from pbs.admission.tripwires import REMEMBERED_RUNS, Measured, remembered, to_remember, tripped
 from pbs.clock import Clock
 from pbs.errors import PbsError
 from pbs.journal import FileJournal
@@ -31,13 +31,13 @@ class Doubts:
         self._source = source
         self._clock = clock
         self._journal = journal
+        self.tripped = False
 
-    async def look(self, found: Snapshot, size: int, arrived: Arrived, seconds: float) -> list[str]:
+    async def look(self, found: Snapshot, arrived: Arrived, seconds: float) -> list[str]:
         """What a person should read about a snapshot that is about to be admitted.
 
         Args:
-            found: The snapshot.
-            size: The bytes of its files, as counted here.
+            found: The snapshot, with its size as counted here.
             arrived: What arrived in this run, and what it was before it was packed.
             seconds: How long the look may take.
         """
@@ -51,7 +51,7 @@ class Doubts:
             changed = await self._compared(before if moved else None, found, seconds)
         except PbsError as error:
             return [*said, f"what changed could not be compared with the snapshot before: {error.message}"]
-        return said + self._judged(found, before, size, arrived, changed)
+        return said + self._judged(found, before, arrived, changed)
 
     def _before(self) -> Receipt | None:
         """The newest snapshot that the source sent before; an import is not compared with: it may be months old."""
@@ -68,14 +68,22 @@ class Doubts:
         )  # fmt: skip
 
     def _judged(
-        self, found: Snapshot, before: Receipt | None, size: int, arrived: Arrived, changed: Comparison
+        self, found: Snapshot, before: Receipt | None, arrived: Arrived, changed: Comparison
     ) -> list[str]:
         name, now = self._place.source, self._clock.now()
         files = (before.files or 0) if before is not None else 0
-        measured = Measured(files, changed.changed, changed.vanished, size, arrived.plain, arrived.packed)
+        measured = Measured(
+            files,
+            changed.changed,
+            changed.vanished,
+            found.bytes or 0,
+            arrived.plain,
+            arrived.packed,
+            arrived.dense,
+        )
         usual = [
             remembered(note.detail)
-            for note in self._ledger.custody.notes(MEASURED, about=name, limit=USUAL_RUNS)
+            for note in self._ledger.custody.notes(MEASURED, about=name, limit=REMEMBERED_RUNS)
         ]
         why = tripped(self._source.tripwires, measured, usual)
         odd = [f"the canary {path} {what}" for path, what in sorted(changed.canaries.items())]
@@ -84,6 +92,7 @@ class Doubts:
         self._note(MEASURED, to_remember(measured), now)
         if not why:
             return odd
+        self.tripped = True
         self._journal.write("tripped", reasons=why)
         self._ledger.custody.hold(name, "; ".join(why), now, run=self._run.id, snapshot=found.id)
         return [

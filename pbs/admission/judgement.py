@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pbs.model import Manifest, Quarantined, Receipt, Snapshot
-from pbs.repository import Handle
+from pbs.model import Manifest, Quarantined, Receipt, Snapshot, Verified
+from pbs.repository import Handle, Tree
 
 CLOCK_SLACK = timedelta(minutes=5)
 TICK = timedelta(microseconds=1)
@@ -43,6 +43,14 @@ def fits(snapshot: Snapshot, source: str, run: str, more: frozenset[str] = froze
     if snapshot.tree is None:
         return "it names no tree"
     return None
+
+
+def counted(receipt: Receipt, tree: str | None) -> Tree | None:
+    """What was counted of this very tree when it was admitted before; None where it was not, or not counted."""
+    if tree is None or receipt.tree != tree or receipt.verified is Verified.NONE:
+        return None
+    known = receipt.files is not None and receipt.bytes is not None
+    return Tree(files=receipt.files or 0, bytes=receipt.bytes or 0) if known else None
 
 
 def clock_fault(claimed: datetime | None, begun: datetime, now: datetime) -> str | None:

@@ -21,7 +21,7 @@ from pbs.model import SNAPSHOT_ID
 from pbs.repository import messages
 from pbs.repository.contents import entries, named_file
 from pbs.repository.indexes import Arrived, told
-from pbs.repository.restic import Handle
+from pbs.repository.restic import Handle, memory_limit
 from pbs.repository.unpacking import unpacked
 from pbs.scratch import scratch
 from pbs.threads import in_thread
@@ -165,6 +165,8 @@ class Inspector:
 def bounded(handle: Handle, view: Path, descriptor: int, bounds: Bounds, *, gentle: bool = False) -> Handle:
     """The same repository as a view shows it, for a restic that reads what nobody has inspected."""
     processors = len(os.sched_getaffinity(0))
+    # Whatever the size of what arrived would explain: this machine has others to serve.
+    bounds = replace(bounds, memory=min(bounds.memory or memory_limit(), memory_limit()))
     return replace(
         handle,
         path=view,

@@ -5,14 +5,19 @@ Whoever has taken over a source can wait until the good snapshots have aged out:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
 
-from pbs.model import Outcome, Receipt
+from pbs.model import Outcome, Receipt, ReceiptState
 from pbs.retention.plan import COUNTED
 
-# A snapshot that has less than half of what the last usual one had is not usual.
+# A snapshot that has less than half of what a usual one of so many days had is not usual: nor is one that shrank bit by bit.
 SHRUNK = 0.5
+LOOK_BACK = timedelta(days=31)
+# What retention has removed since says as well what was usual.
+ONCE = COUNTED | {ReceiptState.FORGOTTEN}
 # Below these a source is so small that halving it is an everyday event.
 LEAST_FILES = 100
 LEAST_BYTES = 1 << 20
@@ -61,25 +66,65 @@ def grew(before: Collection[str], now: Collection[str]) -> bool:
 def doubtful(facts: Facts, receipts: Iterable[Receipt]) -> str | None:
     """What a person should look at before anything is removed; None where everything looks as usual.
 
-    What the newest snapshot holds is compared with the last usual one, so that waiting does not make it usual.
+    What the newest snapshot holds is compared with the usual ones before it, so that waiting does not make it usual.
     """
-    usual: Receipt | None = None
-    strange: Receipt | None = None
-    for each in sorted((each for each in receipts if each.state in COUNTED), key=lambda each: each.time):
-        strange = each if usual is not None and each.id != facts.confirmed and _halved(usual, each) else None
-        if strange is None:
-            usual = each
-    if strange is None or usual is None:
+    usual, strange = _Usual(), None
+    for each in sorted((each for each in receipts if each.state in ONCE), key=lambda each: each.time):
+        larger = usual.halved(each) if each.id != facts.confirmed else None
+        if larger is not None:
+            strange = each, larger
+            continue
+        strange = None
+        if each.id == facts.confirmed:
+            usual = _Usual()
+        usual.add(each)
+    if strange is None:
         return None
+    now, before = strange
     return (
-        f"the snapshot {strange.id[:8]} holds less than half of what {usual.id[:8]} held "
-        f"({strange.files} of {usual.files} files)"
+        f"the snapshot {now.id[:8]} holds less than half of what {before.id[:8]} held "
+        f"({now.files} of {before.files} files)"
     )
 
 
-def _halved(usual: Receipt, now: Receipt) -> bool:
-    pairs = ((usual.files, now.files, LEAST_FILES), (usual.bytes, now.bytes, LEAST_BYTES))
-    return any(
-        before is not None and after is not None and before >= least and after < before * SHRUNK
-        for before, after, least in pairs
+@dataclass(slots=True)
+class _Largest:
+    """The largest of the snapshots of a month, by one measure: each that is followed by a larger one is left out."""
+
+    measure: Callable[[Receipt], int | None]
+    least: int
+    falling: deque[Receipt] = field(default_factory=deque)
+
+    def add(self, each: Receipt) -> None:
+        size = self.measure(each) or 0
+        while self.falling and (self.measure(self.falling[-1]) or 0) <= size:
+            self.falling.pop()
+        self.falling.append(each)
+
+    def halved(self, now: Receipt) -> Receipt | None:
+        while len(self.falling) > 1 and self.falling[0].time < now.time - LOOK_BACK:
+            self.falling.popleft()
+        after = self.measure(now)
+        if not self.falling or after is None:
+            return None
+        before = self.measure(self.falling[0]) or 0
+        return self.falling[0] if before >= self.least and after < before * SHRUNK else None
+
+
+@dataclass(slots=True)
+class _Usual:
+    """What is usual, by files and by bytes."""
+
+    by: tuple[_Largest, ...] = field(
+        default_factory=lambda: (
+            _Largest(lambda each: each.files, LEAST_FILES),
+            _Largest(lambda each: each.bytes, LEAST_BYTES),
+        )
     )
+
+    def add(self, each: Receipt) -> None:
+        for one in self.by:
+            one.add(each)
+
+    def halved(self, now: Receipt) -> Receipt | None:
+        return next((found for one in self.by if (found := one.halved(now)) is not None), None)

@@ -56,15 +56,16 @@ class Gate:
         denials: The first requests that were not let through.
         denied: How many there were.
         cut: Why nothing is let through any more; None while something is.
+        written: Bytes of contents that were let through.
     """
 
     read_budget: int | None = None
     denials: deque[Denial] = field(default_factory=deque)
     denied: int = 0
     cut: str | None = None
+    written: int = 0
     _returned: int = 0
     _files: int = 0
-    _written: int = 0
     _snapshot: str | None = None
     _locks: set[str] = field(default_factory=set)
     _held: set[str] = field(default_factory=set)
@@ -117,13 +118,15 @@ class Gate:
             return "it does not say how long it is"
         if length > _LARGEST.get(kind, LARGEST_FILE):
             return "it is too large for what it says it is"
-        return self._flood(length) if kind in ("data", "index") else self._post(kind, name)
+        return self._flood() if kind in ("data", "index") else self._post(kind, name)
 
-    def _flood(self, length: int) -> str | None:
-        """Files cost more than their bytes: a flood of small ones could fill a disk far beyond any quota."""
+    def _flood(self) -> str | None:
+        """Files cost more than their bytes: a flood of small ones could fill a disk far beyond any quota.
+
+        What counts is what came, not what a head says will come: nobody is made to keep that word.
+        """
         self._files += 1
-        self._written += length
-        if self._files <= MOST_SMALL_FILES + self._written // FILE_BYTES:
+        if self._files <= MOST_SMALL_FILES + self.written // FILE_BYTES:
             return None
         self.cut = "it sent far more files than a backup is made of"
         return "a backup is made of fewer files"
@@ -170,8 +173,10 @@ class Stream:
         """
         if len(data) <= self._body:  # nearly always: inside an upload
             self._body -= len(data)
+            self.gate.written += len(data)
             return data
         passed = bytearray(data[: self._body])
+        self.gate.written += len(passed)
         self._head += data[self._body :]
         self._body = 0
         while (end := self._head.find(b"\r\n\r\n")) >= 0:
@@ -179,6 +184,7 @@ class Stream:
             length = self._judge(head)
             content = bytes(self._head[len(head) : len(head) + length])
             self._body = length - len(content)
+            self.gate.written += len(content)
             passed += head + content
             del self._head[: len(head) + len(content)]
             if self._body:

@@ -33,6 +33,7 @@ from pbs.ledger.upgrade import upgrade
 from pbs.model import (
     Address,
     Cause,
+    Damage,
     DamageState,
     Kind,
     Outcome,
@@ -43,6 +44,7 @@ from pbs.model import (
     Run,
     RunState,
     Source,
+    Tripwires,
     Verified,
 )
 from pbs.repository import Handle, identity, view
@@ -390,6 +392,57 @@ def test_every_file_is_read_again_after_an_incident_and_now_and_then(stage: Stag
         stage.pull()
         wishes.append(stage.desk.reread)
     assert wishes == [None, None, "every 3 runs", None]
+
+
+def test_a_known_tree_is_what_it_was_counted_to_be(stage: Stage) -> None:
+    """T6, T29: a snapshot of a tree that is there already and tells no size, or a wrong one, blinds nobody to the next run."""
+    stage.source = replace(stage.source, tripwires=Tripwires(least_files=5))
+    stage.pull()
+    (first,) = stage.ledger.usable("web1")
+    told = json.loads(stage.restic("cat", "snapshot", first.id))
+    for summary in ({}, {"summary": {"total_files_processed": 9, "total_bytes_processed": 1 << 50}}):
+        stage.begin()
+        verdict = stage.end(
+            stage.forger().snapshot(told["tree"], paths=told["paths"], **stage.fields, **summary)
+        )
+        assert verdict.snapshot is not None
+        again = stage.ledger.usable("web1")[-1]
+        assert (6, 180_000) == (again.files, again.bytes) == (first.files, first.bytes)
+    assert stage.desk.reread is None
+    shutil.rmtree(stage.data / "sub")
+    (stage.data / "left").write_text("nothing else")
+    stage.begin()
+    verdict = stage.end(stage.send())
+    assert "6 of 6 files are gone" in verdict.remarks[0]
+    assert stage.ledger.custody.held("web1") is not None
+    stage.begin()
+    assert "after run-4, which tripped a wire" == stage.desk.reread
+    assert stage.end(stage.send()).snapshot is not None
+    stage.begin()
+    assert stage.desk.reread is None
+
+
+def test_a_known_tree_that_is_damaged_is_looked_through_again(stage: Stage) -> None:
+    """T21: a snapshot that claims a tree of which a pack is lost is not `ok` for having been so once."""
+    first = stage.pull()
+    told = json.loads(stage.restic("cat", "snapshot", first))
+    (pack,) = {
+        path
+        for path in (stage.handle.path / "data").rglob("*")
+        if path.is_file() and path.stat().st_size > 100_000
+    }
+    stage.ledger.custody.record_damage(
+        "web1", Damage(pack.name, "check-1", datetime.now(UTC), DamageState.FOUND, {first: frozenset()})
+    )
+    begin_own_work(stage.place, stage.ledger, "check-1")
+    pack.unlink()
+    stage.restic("repair", "index")
+    settle(stage.place, stage.ledger, "check-1")
+    stage.begin()
+    verdict = stage.end(stage.forger().snapshot(told["tree"], paths=told["paths"], **stage.fields))
+    assert verdict.snapshot is None
+    assert verdict.refusal is not None
+    assert "a tree that is not whole" in verdict.refusal.message
 
 
 def test_snapshots_that_nobody_named_are_set_aside(stage: Stage) -> None:

@@ -43,6 +43,7 @@ from pbs.repository import (
     version,
     view,
 )
+from pbs.repository.inspection import bounded
 from pbs.repository.restic import memory_limit
 
 Backup = Callable[..., Awaitable[str]]
@@ -366,6 +367,8 @@ async def test_memory_is_bounded(handle: Handle) -> None:
     with pytest.raises(ResticError):
         await identity(replace(handle, bounds=Bounds(memory=200 << 20)))
     assert memory_limit() >= 2 << 30
+    greedy = bounded(handle, handle.path, 0, Bounds(memory=1 << 60))
+    assert greedy.bounds.memory == memory_limit()
 
 
 async def test_check_notices_damage(handle: Handle, tree: Path, backup: Backup) -> None:

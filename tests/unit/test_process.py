@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pbs.bounds import Bounds
 from pbs.errors import ToolMissing, ToolTimeout
 from pbs.files import FileLock
 from pbs.process import SECRET, child, run
@@ -157,3 +158,13 @@ def test_a_child_dies_with_a_killed_parent(loop: int) -> None:
         assert alive(pid)
         os.kill(parent.pid, signal.SIGKILL)
     assert gone([pid])
+
+
+def test_what_is_bounded_in_memory_goes_first(play: Callable[[Awaitable[Any]], Any]) -> None:
+    """T14: where memory runs out, the kernel ends what reads a source's bytes before it ends anything else of ours."""
+    for bounds, score in (
+        (Bounds(memory=2 << 30), b"900"),
+        (Bounds(), Path("/proc/self/oom_score_adj").read_bytes().strip()),
+    ):
+        done = play(run(["cat", "/proc/self/oom_score_adj"], bounds=bounds))
+        assert score == done.stdout.strip()

@@ -252,6 +252,31 @@ def test_the_unreadable_set_grows_only_by_new_names() -> None:
     assert not grew((), ())
 
 
+def test_what_shrinks_bit_by_bit_is_noticed() -> None:
+    """T6: a tenth less in each run, and the rules forget the large ones meanwhile: retention waits at half of it all the same."""
+    shrinking = [
+        receipt(number, NOW + timedelta(hours=number), files=round(4000 * 0.9**number), bytes=1 << 30)
+        for number in range(12)
+    ]
+    gone = [replace(each, state=ReceiptState.FORGOTTEN) for each in shrinking[:9]]
+    for number in range(1, 7):
+        assert doubtful(Facts(), shrinking[:number]) is None
+    doubt = doubtful(Facts(), gone + shrinking[9:])
+    assert doubt is not None
+    assert "(1255 of 4000 files)" in doubt
+    assert doubtful(Facts(confirmed=shrinking[-1].id), gone + shrinking[9:]) is None
+    slow = [replace(each, time=NOW + timedelta(days=40 * number)) for number, each in enumerate(shrinking)]
+    assert doubtful(Facts(), slow) is None
+
+
+def test_a_snapshot_of_unknown_size_hides_nothing() -> None:
+    """T6: after one whose size nobody told, an empty one is compared with those before."""
+    silent = replace(receipt(2, NOW + timedelta(hours=2)), files=None, bytes=None)
+    known = [receipt(1, NOW, files=4000, bytes=1 << 30), silent]
+    assert doubtful(Facts(), known) is None
+    assert doubtful(Facts(), [*known, receipt(3, NOW + timedelta(hours=3), files=1, bytes=10)]) is not None
+
+
 def test_sixty_days_of_empty_snapshots_remove_nothing() -> None:
     """T6: whoever waits with useless snapshots is noticed at the first one, and the last usual size stays the measure."""
     usual = daily(20, files=5000, bytes=1 << 30)

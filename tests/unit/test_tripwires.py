@@ -15,10 +15,10 @@ MB = 1_000_000
 WIRES = Tripwires()
 # An office: a thousand files, some of them changed in each run; text and tables that pack well.
 FIRST = Measured(bytes=900 * MB, new=900 * MB, packed=400 * MB)
-DAY = Measured(files=1000, changed=40, vanished=5, bytes=900 * MB, new=30 * MB, packed=12 * MB)
+DAY = Measured(files=1000, changed=40, vanished=5, bytes=900 * MB, new=30 * MB, packed=12 * MB, dense=3 * MB)
 OFFICE = [DAY, DAY, DAY, FIRST]
 counts = st.integers(0, 1 << 40)
-runs = st.builds(Measured, counts, counts, counts, counts, counts, counts)
+runs = st.builds(Measured, counts, counts, counts, counts, counts, counts, counts)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,12 @@ runs = st.builds(Measured, counts, counts, counts, counts, counts, counts)
         (replace(DAY, vanished=500), "500 of 1000 files are gone"),
         (replace(DAY, changed=150, new=100 * MB, packed=100 * MB), "it packs to 100% of its size"),
         (replace(DAY, changed=1, new=800 * MB, packed=780 * MB), "what this source sends usually to 40%"),
+        (
+            replace(DAY, changed=150, new=900 * MB, packed=100 * MB, dense=99 * MB),
+            "99% of it does not pack, what this source sends usually 25%",
+        ),
     ],
-    ids=["changed", "vanished", "encrypted files", "an encrypted disk image"],
+    ids=["changed", "vanished", "encrypted files", "an encrypted disk image", "encrypted files among zeros"],
 )
 def test_the_work_of_an_intruder_trips(now: Measured, words: str) -> None:
     """T29: half of the files changed or gone, or what replaced them packs no more."""
@@ -50,6 +54,21 @@ def test_the_work_of_an_intruder_trips(now: Measured, words: str) -> None:
 def test_an_honest_run_does_not(now: Measured) -> None:
     """Large changes below the thresholds, new data that cannot pack, small sources: nothing trips."""
     assert tripped(WIRES, now, OFFICE) == []
+
+
+def test_slow_work_of_an_intruder_trips() -> None:
+    """T29: a twentieth in each run, always below every threshold, is noticed by the eighth; photographs each hour are not."""
+    slow = replace(DAY, changed=50, new=2 * MB, packed=2 * MB, dense=2 * MB)
+    office = [DAY] * 12
+    said = [tripped(WIRES, slow, [slow] * number + office) for number in range(9)]
+    assert [not each for each in said] == [True] * 7 + [False] * 2
+    assert (
+        "in 8 of the last 10 hardly anything packs, and 530 files have other content or are gone"
+        in said[7][0]
+    )
+    camera = replace(slow, changed=1, vanished=0)
+    assert not any(tripped(WIRES, camera, [camera] * number + office) for number in range(12))
+    assert not any(tripped(WIRES, slow, [slow] * number) for number in range(40))
 
 
 def test_the_first_run_trips_nothing() -> None:
