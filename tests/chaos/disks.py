@@ -180,7 +180,8 @@ def _lose_power(stand: Stand) -> None:
 def _full(name: str, number: str, what: str, part: str, megabytes: int, most: int) -> Fault:
     return Fault(
         f"disk-full-{name}", tuple(number.split()), what, partial(fill_for_a_while, part=part, most=most),
-        kinds=("changed", "unchanged"), stages=KINDS["changed"].stages, ends=frozenset({OK, FAILED, INTERRUPTED}),
+        kinds=("changed", "unchanged", "restore"), stages=(*KINDS["changed"].stages, "restore"),
+        ends=frozenset({OK, FAILED, INTERRUPTED}),
         ground=on_small_disk(part, megabytes), usual=("changed/backup",),
     )  # fmt: skip
 
@@ -205,7 +206,8 @@ FAULTS = (
     ),
     Fault(
         "power-cut", ("F10",), "the disk of the home keeps only what was synced, and everybody dies", power_cut,
-        kinds=("changed", "unchanged", "migrate"), stages=("import", *PULL), ends=frozenset({OK, INTERRUPTED}),
+        kinds=("changed", "unchanged", "migrate", "restore"), stages=("import", *PULL, "receipt", "restore"),
+        ends=frozenset({OK, INTERRUPTED}),
         ground=on_small_disk("", 256), usual=("changed/backup", "changed/admission"),
     ),
     _scripted(

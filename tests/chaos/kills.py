@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +13,15 @@ from functools import partial
 from typing import Any
 
 from aftermath import PATIENCE, Stand, stand
-from kinds import IDLE, KINDS, PULL, SLOW
+from kinds import IDLE, INNER, KINDS, PULL, SLOW
 from scenes import Fault, Missed, Scene
-from stage import eventually
+from stage import PBS, eventually
 
 from pbs.endpoint import Supervisor
 from pbs.files import FileLock
 from pbs.model import Outcome
 
-EVERY = (*KINDS["migrate"].stages, "retention", "prune", "reading", "structure")
+EVERY = (*KINDS["migrate"].stages, *INNER, "aside", "retention", "prune", "reading", "structure", "restore")
 OK, FAILED, INTERRUPTED = Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED
 
 
@@ -109,6 +110,23 @@ def kill_endpoint_often(scene: Scene) -> None:
         eventually(stand.serving, PATIENCE, "the service")
 
 
+def kill_rotations(scene: Scene) -> None:
+    """Whoever gives a repository a new password is killed again and again: the password that is kept opens it, each time."""
+    stand = scene.stand
+    for _ in range(15 if scene.thorough else 2):
+        with subprocess.Popen(
+            [*PBS, "--home", str(stand.pbs.home), "key", "rotate", stand.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as rotation:  # fmt: skip
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                rotation.wait(scene.dice.uniform(0.2, 2.5))
+            rotation.kill()
+        assert stand.pbs.restic("snapshots", name=stand.name).returncode == 0
+    stand.next_pull()
+    assert len(list((stand.pbs.repository(stand.name) / "keys").iterdir())) == 1
+    assert not stand.home.rotation(stand.name).exists()
+
+
 def abort_often(scene: Scene) -> None:
     """Runs whose connection dies, one after the other: nothing grows on either side."""
     stand = scene.stand
@@ -143,9 +161,9 @@ def _kill(
 
 FAULTS = (
     _kill(
-        "worker", "F1 F11 F12 F13 F21", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
+        "worker", "F1 F11 F12 F13 F21 F27", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
         usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import", "retain/retention",
-               "prune/prune", "check/reading"),
+               "prune/prune", "check/reading", "restore/restore"),
     ),
     _kill("controller", "F1", "the process that serves the API and the feeds", EVERY, {OK}),
     _kill("endpoint", "F3", "the source's rest-server, which supervisord starts again", PULL[2:6], {OK, FAILED}),
@@ -160,8 +178,9 @@ FAULTS = (
         "the connection to the source was lost",
     ),
     _kill(
-        "reader", "F11 F12 F13", "restic on the server, while it looks at what arrived or removes what no rule holds",
-        ("admission", "retention", "prune"), {OK, FAILED}, usual=("changed/admission", "retain/retention", "prune/prune"), latest=0.0,
+        "reader", "F11 F12 F13 F27", "restic on the server, while it looks at what arrived, removes what no rule holds, or restores",
+        ("admission", "snapshot", "retention", "prune", "structure", "restore"), {OK, FAILED}, latest=0.0,
+        usual=("changed/admission", "retain/retention", "prune/prune"),
     ),
     _kill(
         "import", "F21", "restic on the server, while it imports a legacy tree", ("import",), {OK}, kinds=("migrate",),
@@ -189,6 +208,10 @@ FAULTS = (
     Fault(
         "kill-endpoint-often", ("F4",), "the endpoint dies again and again", kill_endpoint_often, kinds=("unchanged",),
         stages=(IDLE,), usual=("unchanged/idle",),
+    ),
+    Fault(
+        "kill-rotation", ("F26",), "whoever gives a repository a new password dies at it, again and again", kill_rotations,
+        kinds=("unchanged",), stages=(IDLE,), usual=("unchanged/idle",),
     ),
     Fault(
         "abort-often", ("F6",), "the connection of run after run dies", abort_often, kinds=("changed",), stages=(IDLE,),

@@ -6,26 +6,31 @@ A new kind of run joins the matrix by a line in `KINDS`. Nothing here breaks any
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import random
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aftermath import MANUAL, Stand, random_file
-from stage import SourceHost, grow
+from aftermath import MANUAL, PATIENCE, Stand, random_file
+from stage import SourceHost, eventually, grow
 
 from pbs.model import Kind, Outcome
 
+# Within an admission: the snapshot is looked through; it was, and the ledger is about to be told.
+INNER = ("snapshot", "receipt")
 PULL = ("repository", "endpoint", "connect", "agent", "forward", "backup", "shut", "admission")
 IDLE = "idle"
 # Slow enough to be hit in the middle.
 SLOW = ("--set", 'limits={upload="4MB/s"}')
 MEGABYTE = 1 << 20
+JUNK = {hashlib.sha256(each).hexdigest(): each for each in (bytes([number]) * 20_000 for number in range(60))}
 _numbers = itertools.count(1)
 
 
@@ -109,6 +114,60 @@ def prunable(stand: Stand, dice: random.Random) -> Iterator[Stand]:
         yield new
 
 
+@contextlib.contextmanager
+def leftover(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source whose repository holds what nobody admitted: a snapshot, and packs that are none. The next pull moves them away."""
+    with _new_source(stand) as new:
+        new.pbs.add(new.name, new.source, *MANUAL)
+        new.remember(new.pbs.pull(new.name)["snapshot"])
+        strange = new.folder / f"strange-{new.name}"
+        random_file(strange / "file", dice.randrange(1, 3) * MEGABYTE)
+        made = new.pbs.restic("backup", str(strange), name=new.name)
+        assert made.returncode == 0, made.stderr
+        for name, content in JUNK.items():
+            (new.pbs.repository(new.name) / "data" / name[:2] / name).write_bytes(content)
+        yield new
+        shutil.rmtree(strange)
+
+
+def set_aside_once(stand: Stand) -> None:
+    """Whoever died at it: each file lies in quarantine, once, and none in the repository."""
+    place = stand.home.quarantine(stand.name)
+    moved = Counter(path.name for path in place.rglob("*") if path.is_file())
+    assert {1} == {moved[name] for name in JUNK}, moved
+    there = {path.name for path in (stand.pbs.repository(stand.name) / "data").rglob("*")}
+    assert not there & JUNK.keys()
+
+
+@contextlib.contextmanager
+def restorable(stand: Stand, dice: random.Random) -> Iterator[Stand]:
+    """A source of many small files, whose newest snapshot is restored on the server; that takes some moments."""
+    with _new_source(stand) as new:
+        for number in range(dice.randrange(1200, 1800)):
+            random_file(new.source.data / f"many-{number % 50}/{number}", 2000)
+        new.pbs.add(new.name, new.source, *MANUAL)
+        new.remember(new.pbs.pull(new.name)["snapshot"])
+        # It has been there for long.
+        os.sync()
+        yield new
+        shutil.rmtree(new.home.restored, ignore_errors=True)
+
+
+def whole_or_not_there(stand: Stand) -> None:
+    """What was told as restored is there; whatever has the name of a run is identical, whoever died; nothing else is left."""
+    from pbs.restore import compare, halves
+
+    place, like = stand.home.restored, next(iter(stand.known.values()))
+    eventually(lambda: not halves(place), PATIENCE, "the end of what is half restored")
+    runs = [run for run in stand.runs() if run.source == stand.name and run.kind is Kind.RESTORE]
+    there = {path.name for path in place.iterdir()} if place.exists() else set()
+    assert {run.id for run in runs if run.outcome is Outcome.OK} <= there
+    assert there <= {run.id for run in runs if run.outcome in (Outcome.OK, Outcome.INTERRUPTED)}
+    for each in there:
+        difference = compare(like, place / each)
+        assert not difference, difference
+
+
 def removed_or_not(stand: Stand) -> None:
     """What the ledger calls admitted lies there, what it calls forgotten does not, and the rules hold in the end."""
     there = {path.name for path in (stand.pbs.repository(stand.name) / "snapshots").iterdir()}
@@ -143,10 +202,12 @@ def imported_once(stand: Stand) -> None:
 KINDS = {
     "first": RunKind(PULL, first),
     "unchanged": RunKind(PULL, unchanged),
-    "changed": RunKind(PULL, changed),
+    "changed": RunKind((*PULL, *INNER), changed),
+    "leftover": RunKind(("aside",), leftover, set_aside_once),
     "retain": RunKind(("retention",), retain, removed_or_not),
     "migrate": RunKind(("import", *PULL), migrate, imported_once),
     "prune": RunKind(("prune", "structure"), prunable, words=("retain", "--prune")),
+    "restore": RunKind(("repository", "restore"), restorable, whole_or_not_there, words=("restore",)),
     "check": RunKind(("reading", "structure"), unchanged, words=("check",)),
 }
 

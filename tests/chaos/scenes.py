@@ -25,7 +25,7 @@ from pbs.model import Outcome, Run, RunState
 TRIES = 3
 SERVICE_DOWN = 6
 # The longest wait between a stage's line in the log and the blow.
-LATEST_SECONDS = {"backup": 2.0, "import": 0.5, IDLE: 0.0}
+LATEST_SECONDS = {"backup": 2.0, "import": 0.5, "restore": 1.0, IDLE: 0.0}
 USUAL_LATEST_SECONDS = 0.15
 Ground = Callable[[], contextlib.AbstractContextManager[Stand]]
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _numbers = itertools.count()
 # A machine that does four other things at once is no fault.
 PATIENCE = 90.0
 MOST_KNOWN = 2
+ASK_RESTORE = str(Path(__file__).with_name("ask_restore.py"))
 # The full hour is no fault.
 MANUAL = ("--set", "schedule=manual")
 
@@ -106,8 +108,10 @@ class Stand:
         self, name: str | None = None, kind: str = "pull", *more: str
     ) -> Iterator[subprocess.Popen[str]]:
         """`pbs pull` in a process of its own, which ends with the block."""
+        asks = [sys.executable, ASK_RESTORE] if kind == "restore" else [*PBS, "--home"]
+        words = [] if kind == "restore" else [kind]
         process = subprocess.Popen(
-            [*PBS, "--home", str(self.pbs.home), kind, name or self.name, *more],
+            [*asks, str(self.pbs.home), *words, name or self.name, *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         with process:
