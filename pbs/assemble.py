@@ -13,17 +13,18 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from pbs import keyring, legacy, repository, restore, tunnel
+from pbs import legacy, repository, restore, tunnel
 from pbs.admission import Desk, Place, begin_own_work, differences, settle
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
-from pbs.errors import AdmissionRefused, HomeError, RepositoryMissing, RepositoryReplaced
-from pbs.files import FileLock, explained, make_folder
+from pbs.errors import AdmissionRefused, RepositoryMissing, RepositoryReplaced
+from pbs.files import FileLock, make_folder
 from pbs.home import Home
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.legacy.importing import PREFIX as IMPORTS
 from pbs.model import Receipt, Repository, RootMeta, Run, Source
+from pbs.opening import admitted_index, handle_of, showing
 from pbs.repository.inspection import PREFIX as INSPECTIONS
 from pbs.repository.views import PREFIX as VIEWS
 from pbs.runs.halt import Halt
@@ -34,55 +35,6 @@ from pbs.runs.work import Work
 from pbs.scratch import sweep
 from pbs.space import Space, space_of
 from pbs.threads import in_thread
-
-
-def password_of(home: Home, name: str) -> str | None:
-    """The password of a source's repository; None where it has none.
-
-    Raises:
-        HomeError: there is one and it cannot be read.
-    """
-    path = home.password(name)
-    with explained("read the repository password", path):
-        written = keyring.read(path) if path.exists() else None
-    if written is None:
-        return None
-    password = written.decode("utf-8", "replace").strip()
-    if not password or "\ufffd" in password or "\n" in password:
-        raise HomeError(
-            f"{path} is not the key that was made for {name}: it is empty or damaged",
-            "put it back, from the recovery sheet made by `pbs key export`",
-        )
-    return password
-
-
-def handle_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> repository.Handle:
-    """What opens the repository that the ledger knows for a source. Needs no configuration."""
-    return repository.Handle(
-        path=home.root / known.path,
-        password=password_of(home, known.source),
-        cache=home.cache,
-        key=known.key,
-        inherit=inherit,
-    )
-
-
-def admitted_index(ledger: Ledger, known: Repository, snapshot: str) -> frozenset[str] | None:
-    """The index files that were admitted; None where the repository was never inspected."""
-    inspected = snapshot in ledger.manifests.names(known.id, "snapshots")
-    return frozenset(ledger.manifests.names(known.id, "index")) if inspected else None
-
-
-@contextmanager
-def showing(
-    handle: repository.Handle, work: Path, snapshots: Collection[str], index: Collection[str] | None
-) -> Iterator[repository.Handle]:
-    """The same repository, showing these snapshots, our own key and this index alone.
-
-    Nothing else that a source sent is read, so nothing that it sends can stop a restore, at any moment.
-    """
-    with repository.view(handle.path, work, snapshots, handle.key, index) as shown:
-        yield replace(handle, path=shown.path, inherit=(*handle.inherit, shown.descriptor))
 
 
 def place_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> Place:

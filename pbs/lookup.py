@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from pbs.assemble import admitted_index, handle_of, showing
 from pbs.errors import NotFound
 from pbs.files import locked
 from pbs.home import Home
 from pbs.ledger import Ledger, open_ledger
 from pbs.model import Receipt
+from pbs.opening import admitted_index, handle_of, showing
 from pbs.repository import Handle
 
 

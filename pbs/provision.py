@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 
 from pbs import keyring, repository
-from pbs.assemble import password_of
 from pbs.clock import Clock
 from pbs.errors import RepositoryReplaced, ResticError
 from pbs.files import locked
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository, Source
+from pbs.opening import password_of
 from pbs.recover import recover
 
 

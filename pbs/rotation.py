@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbs import files, keyring, repository
-from pbs.assemble import handle_of, password_of
 from pbs.clock import Clock, stamp
 from pbs.endpoint import Supervisor, remove_socket
 from pbs.errors import HomeError, NotFound, RepositoryReplaced, ServiceDown, UsageError, WrongPassword
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository
+from pbs.opening import handle_of, password_of
 from pbs.repository import Handle
 from pbs.scratch import scratch, sweep
 

@@ -49,10 +49,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Print what is needed to restore without this server, also as a QR code: keep it somewhere else, and safe."""
-    from pbs.assemble import password_of
     from pbs.errors import NotFound
     from pbs.ledger import open_ledger
     from pbs.ledger.custody import EXPORTED
+    from pbs.opening import password_of
     from pbs.render import render
 
     home: Home = context.obj
@@ -131,8 +131,8 @@ def recovery(context: typer.Context, as_json: Json = False) -> None:
 def import_(context: typer.Context, name: Name, key_file: KeyFile = None) -> None:
     """Take the repository password of a source from its recovery sheet, so that its repository can be adopted."""
     from pbs import keyring, repository
-    from pbs.assemble import password_of
     from pbs.model import valid_name
+    from pbs.opening import password_of
 
     home: Home = context.obj
     if not valid_name(name):

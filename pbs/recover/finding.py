@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pbs import repository
-from pbs.assemble import handle_of
 from pbs.clock import Clock
 from pbs.errors import PbsError
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Receipt, ReceiptState, Snapshot
+from pbs.opening import handle_of
 from pbs.recover.judging import Lying, judge
 from pbs.recover.logs import Told, read_logs
 from pbs.repository import Handle

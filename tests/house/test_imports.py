@@ -88,9 +88,9 @@ ROOMS: dict[str, set[str]] = {
         "views",
     },
     "bundle": GROUND | {"files", "render", "repository", "pbs_agent"},
+    "opening": GROUND | {"files", "home", "keyring", "ledger", "repository"},
     "assemble": GROUND
     | {
-        "keyring",
         "admission",
         "clock",
         "endpoint",
@@ -99,6 +99,7 @@ ROOMS: dict[str, set[str]] = {
         "journal",
         "ledger",
         "legacy",
+        "opening",
         "repository",
         "restore",
         "runs",
@@ -107,9 +108,8 @@ ROOMS: dict[str, set[str]] = {
         "threads",
         "tunnel",
     },
-    "provision": GROUND
-    | {"assemble", "clock", "files", "home", "keyring", "ledger", "recover", "repository"},
-    "recover": GROUND | {"assemble", "clock", "home", "ledger", "repository", "runs"},
+    "provision": GROUND | {"clock", "files", "home", "keyring", "ledger", "opening", "recover", "repository"},
+    "recover": GROUND | {"clock", "home", "ledger", "opening", "repository", "runs"},
     "rebuild": GROUND
     | {
         "keyring",
@@ -133,10 +133,10 @@ ROOMS: dict[str, set[str]] = {
     "browse": GROUND
     | {"clock", "files", "home", "ledger", "lookup", "repository", "restore", "text"}
     | {"views"},
-    "lookup": GROUND | {"assemble", "files", "home", "ledger", "repository"},
+    "lookup": GROUND | {"files", "opening", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "provision", "rotation", "runs", "schedule", "threads"},
     "rotation": GROUND
-    | {"assemble", "clock", "endpoint", "files", "home", "keyring", "ledger", "repository", "scratch"},
+    | {"clock", "endpoint", "files", "home", "keyring", "ledger", "opening", "repository", "scratch"},
     "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "keeper": set(),
     "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},

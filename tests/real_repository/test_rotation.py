@@ -16,7 +16,7 @@ import pytest
 
 from pbs import files
 from pbs.admission import Place, differences
-from pbs.assemble import handle_of, password_of, place_of
+from pbs.assemble import place_of
 from pbs.clock import SystemClock
 from pbs.errors import HomeError, LeaseHeld, UsageError, WrongPassword
 from pbs.files import locked, write
@@ -25,6 +25,7 @@ from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.manifests import Manifests
 from pbs.ledger.upgrade import upgrade
 from pbs.model import Repository
+from pbs.opening import handle_of, password_of
 from pbs.repository import Handle, config_digest, everything, identity, view
 from pbs.rotation import recover, rotate
 
