@@ -12,6 +12,7 @@ from pbs.ledger import Ledger
 from pbs.messages.messenger import Messenger
 from pbs.metrics import Meter
 from pbs.promises import Health
+from pbs.promises.certificate import Certificate
 from pbs.promises.watch import Known, Watch
 
 
@@ -21,7 +22,8 @@ class Oversight:
     def __init__(self, home: Home, ledger: Ledger, clock: Clock, known: Callable[[], Known]) -> None:
         self._known = known
         self._messenger = Messenger(home, ledger, clock)
-        self._watch = Watch(home, ledger, clock, self._with_channels)
+        self._certificate = Certificate(clock)
+        self._watch = Watch(home, ledger, clock, self._seen_here)
         self._meter = Meter(ledger, self._watch, clock)
 
     def changed(self) -> None:
@@ -30,6 +32,7 @@ class Oversight:
 
     async def turn(self) -> None:
         """Look, if it is time, and have said what there is to say."""
+        self._certificate.turn(self._known().config.server.base_url)
         try:
             await self._watch.turn()
         finally:
@@ -39,9 +42,10 @@ class Oversight:
     async def end(self) -> None:
         """Let go of messages that are on their way: they are sent after the next start."""
         await self._messenger.end()
+        await self._certificate.end()
 
-    def _with_channels(self) -> Known:
-        return replace(self._known(), channels=self._messenger.faults)
+    def _seen_here(self) -> Known:
+        return replace(self._known(), channels=self._messenger.faults, certificate=self._certificate.newest)
 
     async def health(self, *, fresh: bool = True) -> Health:
         """How all promises stand; not `fresh` = as the last look found them, at once."""

@@ -39,12 +39,16 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found in the snapshots that it `looked` through; `cut`: there is more in them than is told."""
+    """What a search found in the snapshots that it `looked` through.
+
+    `cut`: there is more in them than is told, or may be; `broke_off`: because the time was over within one of them.
+    """
 
     matches: tuple[Match, ...]
     looked: tuple[Receipt, ...]
     next: str | None
     cut: bool
+    broke_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +99,19 @@ class _Basket:
     def fill(self, receipts: dict[str, Receipt], found: Iterator[tuple[Hit | None, str]]) -> None:
         """Take the hits of some snapshots; those of one come before its id."""
         waiting: dict[str, Hit] = {}
-        for hit, snapshot in found:
-            if hit is not None:
-                path = hit.entry.path
-                if self.wanted.path.match(path) and (path in self.matches or self._room(waiting)):
+        try:
+            for hit, snapshot in found:
+                if hit is None:
+                    self._put(waiting, receipts[snapshot])
+                elif self._meant(path := hit.entry.path, waiting):
                     waiting[path] = hit
-                continue
-            for path, each in waiting.items():
-                self._put(path, each, receipts[snapshot])
-            waiting = {}
+        finally:
+            # Broken off within a snapshot: whose hits these are is known where it is the only one.
+            if len(receipts) == 1:
+                self._put(waiting, *receipts.values())
+
+    def _meant(self, path: str, waiting: dict[str, Hit]) -> bool:
+        return bool(self.wanted.path.match(path)) and (path in self.matches or self._room(waiting))
 
     def _room(self, waiting: dict[str, Hit]) -> bool:
         if len(self.matches) + len(waiting) < self.limit:
@@ -111,14 +119,16 @@ class _Basket:
         self.cut = True
         return False
 
-    def _put(self, path: str, hit: Hit, receipt: Receipt) -> None:
-        known = self.matches.get(path)
-        if known is None:
-            self.matches[path] = Match(hit.entry, hit.exact, receipt)
-            return
-        known.snapshots += 1
-        if (receipt.time, receipt.id) > (known.newest.time, known.newest.id):
-            known.entry, known.exact, known.newest = hit.entry, hit.exact, receipt
+    def _put(self, hits: dict[str, Hit], receipt: Receipt) -> None:
+        for path, hit in hits.items():
+            known = self.matches.get(path)
+            if known is None:
+                self.matches[path] = Match(hit.entry, hit.exact, receipt)
+                continue
+            known.snapshots += 1
+            if (receipt.time, receipt.id) > (known.newest.time, known.newest.id):
+                known.entry, known.exact, known.newest = hit.entry, hit.exact, receipt
+        hits.clear()
 
 
 async def search(
@@ -159,5 +169,9 @@ async def search(
             if basket.cut:
                 span.stop()
     return Found(
-        tuple(basket.matches.values()), tuple(span.looked), span.next, cut=basket.cut or span.broke_off
+        tuple(basket.matches.values()),
+        tuple(span.looked),
+        span.next,
+        cut=basket.cut or span.broke_off,
+        broke_off=span.broke_off,
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pbs.ledger import Vitals
 from pbs.model import Source
+from pbs.promises.certificate import Shown
 from pbs.space import Reserve, Space
 
 
@@ -72,6 +73,8 @@ class ServerFacts:
         sheet: Whether the recovery sheet was ever printed.
         waiting: Since when the run waits that has waited for the longest time and may begin; None where none does.
         channels: Where messages go, and what is wrong with each.
+        base_url: Where people reach it.
+        certificate: What is shown there; None where nobody has looked yet.
         faults: What the service failed to do at its last try.
     """
 
@@ -86,4 +89,6 @@ class ServerFacts:
     sheet: bool = True
     waiting: datetime | None = None
     channels: Mapping[str, str | None] = field(default_factory=dict)
+    base_url: str = ""
+    certificate: Shown | None = None
     faults: tuple[str, ...] = field(default=())

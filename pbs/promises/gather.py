@@ -11,6 +11,7 @@ from pbs.endpoint import listening
 from pbs.home import Home
 from pbs.ledger import Ledger, Vitals
 from pbs.model import ServerSettings, Source
+from pbs.promises.certificate import Shown
 from pbs.promises.facts import Facts, FeedFile, ServerFacts
 from pbs.servercopy import newest
 from pbs.space import Space, space_of, together
@@ -99,6 +100,7 @@ def of_the_server(
     faults: Sequence[str] = (),
     channels: Mapping[str, str | None] | None = None,
     rates: Mapping[str, int | None] | None = None,
+    certificate: Shown | None = None,
 ) -> ServerFacts:
     """The facts of the server."""
     return ServerFacts(
@@ -114,6 +116,8 @@ def of_the_server(
         waiting=min((max(run.queued, run.not_before or run.queued) for run in ledger.queue.waiting(now)), default=None),
         faults=tuple(faults),
         channels=channels or {},
+        base_url=server.base_url,
+        certificate=certificate,
     )  # fmt: skip
 
 

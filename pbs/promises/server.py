@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from pbs.promises.certificate import wanted
 from pbs.promises.facts import ServerFacts
 from pbs.promises.nouns import Verdict, broken, kept, warning
 from pbs.space import days_to_full, kept_free, shortage
@@ -17,6 +18,8 @@ COPY_LATE, COPY_BROKEN = timedelta(days=1, hours=6), timedelta(days=3)
 # Somebody has time to make room before nothing begins any more.
 NEAR, DISK_WARNING = 2.0, 0.10
 FULL_SOON = 7
+# Who renews by a program does so a month or two weeks before; who does it by hand wants a warning.
+CERTIFICATE_WARNING, CERTIFICATE_BROKEN = timedelta(days=14), timedelta(days=3)
 
 
 def service(facts: ServerFacts) -> Verdict:
@@ -102,6 +105,33 @@ def sheet(facts: ServerFacts) -> Verdict:
     )
 
 
+def certificate(facts: ServerFacts) -> Verdict:
+    """The certificate that people are shown is right for some time."""
+    if not wanted(facts.base_url):
+        return kept("base_url is no https address, so none is shown")
+    if not facts.served:
+        return warning("only the service looks at the certificate", "start it with `pbs serve`")
+    shown = facts.certificate
+    if shown is None or shown.address != facts.base_url:
+        return kept("the certificate was not looked at yet")
+    if shown.wrong is not None:
+        return (broken if "expired" in shown.wrong else warning)(
+            f"browsers are shown a certificate at {shown.address} that is not right: {shown.wrong}",
+            "renew it in the proxy; where an authority of your own issued it: `update-ca-certificates` on this server",
+        )
+    if shown.until is None:
+        return warning(
+            f"nobody answers with TLS at {shown.address}, as seen from this server",
+            "is the proxy up, and does base_url of [server] say where it listens?",
+        )
+    left = shown.until - facts.now
+    said = f"the certificate at {shown.address} is right until {shown.until:%Y-%m-%d}"
+    if left > CERTIFICATE_WARNING:
+        return kept(said)
+    hint = "renew it in the proxy, and see why nothing renews it by itself"
+    return warning(said, hint) if left > CERTIFICATE_BROKEN else broken(said, hint)
+
+
 Judge = Callable[[ServerFacts], Verdict]
 PROMISES: dict[str, Judge] = {
     "service": service,
@@ -111,6 +141,7 @@ PROMISES: dict[str, Judge] = {
     "disk": disk,
     "copy": copy,
     "recovery-sheet": sheet,
+    "certificate": certificate,
 }
 
 

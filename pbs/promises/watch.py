@@ -17,6 +17,7 @@ from pbs.home import Home
 from pbs.ledger import Held, Ledger, Vitals
 from pbs.promises import gather
 from pbs.promises.assess import SERVER, health, verdicts
+from pbs.promises.certificate import Shown
 from pbs.promises.facts import ServerFacts
 from pbs.promises.nouns import Health
 from pbs.promises.posts import Posts
@@ -38,6 +39,7 @@ class Known:
     planned: datetime | None
     faults: tuple[str, ...]
     channels: Mapping[str, str | None] = field(default_factory=dict)
+    certificate: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Watch:
         config, rates = known.config, self._rates.look(known.config.sources, now, begun)
         server = gather.of_the_server(
             self._home, ledger, config.server, now, served=True, planned=known.planned, faults=known.faults,
-            channels=known.channels, rates=rates,
+            channels=known.channels, rates=rates, certificate=known.certificate,
         )  # fmt: skip
         sources = gather.of_sources(
             self._home,

@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import Field
 
 from pbs.browse import Became, Differences, Looker, Match, Order, Spot, Versions
+from pbs.browse.searching import SECONDS
 from pbs.errors import UsageError
 from pbs.repository import Change, Entry
 from pbs.text import clean_line
@@ -34,6 +35,8 @@ from pbs.web.search import Through, Two, compared, searched, versions_of
 A_PAGE = 200
 # Where the versions of a file are shown beside it: whoever wants to know more asks for it.
 GLANCE_SECONDS = 3.0
+# Of a search that somebody has seen break off, and wants to go on all the same.
+PATIENT_SECONDS = 120.0
 
 
 class Snapshots(Through):
@@ -65,6 +68,12 @@ class PageOfSearch(OfAPage):
     name: str
     text: Annotated[str, Field(max_length=500, pattern="^[^\\x00]*$")] = ""
     before: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    patience: Annotated[str, Field(pattern="^(yes)?$")] = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it may take: longer for who asked for that after the usual time was over."""
+        return PATIENT_SECONDS if self.patience else SECONDS
 
 
 class PageOfTwo(OfAPage):
@@ -304,7 +313,7 @@ async def find(request: web.Request, asked: PageOfSearch) -> web.StreamResponse:
     said, found, status = None, None, 200
     if asked.text:
         try:
-            found = await searched(request, name, asked.text, asked.before or None)
+            found = await searched(request, name, asked.text, asked.before or None, seconds=asked.seconds)
         except UsageError as error:
             said, status = error, error.http_status
     newest = request.app[FACE].ledger.usable(name)[-1:]
@@ -319,6 +328,8 @@ async def find(request: web.Request, asked: PageOfSearch) -> web.StreamResponse:
         newest=newest[0].id if newest else None,
         rows=[(each, _shown(each.entry.raw), _to(name, each)) for each in found.matches] if found else [],
         further=leads(name, "/find", text=asked.text, before=found.next) if found and found.next else None,
+        longer=leads(name, "/find", text=asked.text, before=asked.before, patience="yes"),
+        patient=bool(asked.patience),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -27,6 +27,8 @@ A_PAGE = 50
 STRIP = 30
 # Seconds between two looks of an open page.
 EVERY = 30
+# A look takes place every minute.
+SILENT = timedelta(minutes=5)
 TROUBLE = ("failed", "refused", "interrupted", "missed")
 # The worst first; whatever is not named here is in order.
 ORDER = {word: place for place, word in enumerate((*TROUBLE, "partial", "cancelled", "never"))}
@@ -63,12 +65,12 @@ class Wanted(OfAPage):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One source, as the list shows it: how its newest pull ended, and how many of its promises are not kept."""
+    """One source, as the list shows it: how its newest pull ended, which promises are broken, and how many need a look."""
 
     source: Source
     standing: Standing
     size: int | None = None
-    broken: int = 0
+    broken: tuple[str, ...] = ()
     warned: int = 0
     held: bool = False
 
@@ -96,15 +98,19 @@ class Line:
 def lines_of(face: Face, health: Health, *names: str) -> list[Line]:
     """These sources."""
     standings = face.ledger.overview.standings(names)
-    counts = Counter((each.source, each.state) for each in health.promises)
+    warned = Counter(each.source for each in health.promises if each.state is State.WARNING)
+    broken: dict[str, list[str]] = {}
+    for each in health.promises:
+        if each.state is State.BROKEN and each.source is not None:
+            broken.setdefault(each.source, []).append(each.name)
     holds = face.ledger.custody.holds(names)
     return [
         Line(
             face.sources[name],
             standings.get(name, Standing()),
             face.repository_bytes(name),
-            counts[name, State.BROKEN],
-            counts[name, State.WARNING],
+            tuple(broken.get(name, ())),
+            warned[name],
             name in holds,
         )
         for name in names
@@ -122,7 +128,7 @@ def chosen(lines: Iterable[Line], wanted: Wanted, coming: Callable[[str], dateti
     found.sort(key=lambda line: line.source.name.lower())
     keys: dict[str, Callable[[Line], Any]] = {
         "worst": lambda line: (
-            -line.broken,
+            -len(line.broken),
             not line.held,
             ORDER.get(line.word, len(ORDER)),
             -line.warned,
@@ -163,6 +169,30 @@ def strip_of(steps: Sequence[Step]) -> Strip:
     return Strip(paths, f"{len(words)} newest runs: {told}" if words else "no run yet")
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether all is well, in a line: how bad it is, and what of it."""
+
+    state: State
+    text: str
+    detail: str = ""
+
+
+def verdict_of(health: Health, now: datetime) -> Verdict:
+    """Is all well? Silence is no good news: where nobody has looked for some minutes, it is not."""
+    count = Counter(each.state for each in health.promises)
+    if now - health.looked > SILENT:
+        return Verdict(State.BROKEN, "Nobody has looked whether all is well", "see var/log/controller.log")
+    broken, warned = count[State.BROKEN], count[State.WARNING]
+    soft = f"{warned} warning{'' if warned == 1 else 's'}" if warned else ""
+    if broken:
+        hard = f"{broken} promise{'' if broken == 1 else 's'} broken"
+        return Verdict(State.BROKEN, "Not all is well", ", ".join(filter(None, (hard, soft))))
+    if warned:
+        return Verdict(State.WARNING, "Nothing is broken", soft)
+    return Verdict(State.KEPT, "All is well", f"all {count[State.KEPT]} promises are kept")
+
+
 @operation("GET", "/", PAGE)
 async def fleet(request: web.Request, asked: Wanted) -> web.StreamResponse:
     """Every source and where it stands."""
@@ -180,6 +210,8 @@ async def fleet(request: web.Request, asked: Wanted) -> web.StreamResponse:
         "fleet.html.j2",
         asked=asked,
         every=EVERY,
+        verdict=verdict_of(health, face.time.now()),
+        looked=health.looked,
         server=[promise_view(each) for each in worst_first(health.of(None)) if each.state is not State.KEPT],
         lines=shown,
         found=len(found),

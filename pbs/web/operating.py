@@ -25,6 +25,8 @@ from pbs.web.frame import PAGE, ZONE_COOKIE, OfAForm, go_to, may_act, page, zone
 from pbs.web.login import DESK
 
 A_PAGE = 100
+# More of what is in order nobody reads.
+MOST_KEPT = 200
 A_YEAR = 365 * 86400
 
 
@@ -70,6 +72,7 @@ async def promises(request: web.Request, asked: OneSource) -> web.StreamResponse
     health = await request.app[FACE].health(fresh=False)
     found = health.of(asked.source) if asked.source else health.promises
     wrong = [promise_view(each) for each in worst_first(found) if each.state is not State.KEPT]
+    good = [promise_view(each) for each in found if each.state is State.KEPT]
     return page(
         request,
         "promises.html.j2",
@@ -77,7 +80,8 @@ async def promises(request: web.Request, asked: OneSource) -> web.StreamResponse
         looked=health.looked,
         promises=wrong[:A_PAGE],
         more=len(wrong[A_PAGE:]),
-        kept=len(found) - len(wrong),
+        kept=len(good),
+        good=good if len(good) <= MOST_KEPT else (),
     )
 
 

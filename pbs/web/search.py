@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pbs import browse
 from pbs.browse.history import SECONDS
 from pbs.browse.searching import LONGEST_TEXT
+from pbs.browse.searching import SECONDS as SEARCH_SECONDS
 from pbs.web import shapes
 from pbs.web.content import SNAPSHOT, AtPath
 from pbs.web.content import place as a_place
@@ -142,12 +143,19 @@ async def find(request: web.Request, asked: Search) -> web.StreamResponse:
 
 
 async def searched(
-    request: web.Request, name: str, text: str, before: str | None, limit: int = 200
+    request: web.Request,
+    name: str,
+    text: str,
+    before: str | None,
+    limit: int = 200,
+    seconds: float = SEARCH_SECONDS,
 ) -> browse.Found:
     """What a search finds."""
     face = request.app[FACE]
     async with a_place(request):
-        return await browse.search(face.home, face.ledger, face.time, name, text, before=before, limit=limit)
+        return await browse.search(
+            face.home, face.ledger, face.time, name, text, before=before, limit=limit, seconds=seconds
+        )
 
 
 @operation("GET", "/api/v1/sources/{name}/versions", Versions, role=Role.OPERATOR)

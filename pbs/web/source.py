@@ -59,6 +59,7 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
         promises=[
             promise_view(each) for each in worst_first(health.of(name)) if each.state is not State.KEPT
         ],
+        kept=sum(each.state is State.KEPT for each in health.of(name)),
         held=face.ledger.custody.held(name),
         coming=face.next(name),
         strip=strip_of(overview.strips([name], STRIP).get(name, [])),

@@ -258,6 +258,7 @@ def test_no_source_yet(browser: Browser) -> None:
     with gallery(0) as (address, home), visit(browser, address, home) as visitor:
         page = visitor.enter()
         expect(page.get_by_text("No source yet")).to_be_visible()
+        expect(page.locator(".verdict")).to_contain_text("Not all is well: 1 promise broken, 1 warning")
         visitor.see("empty")
 
 
@@ -270,6 +271,7 @@ def test_a_thousand_sources(browser: Browser) -> None:
         assert len(answer.body()) < 80_000
         expect(page.get_by_role("link", name="1000 in all")).to_be_visible()
         expect(page.locator("tbody tr").first.locator(".outcome")).to_have_text("failed")
+        expect(page.locator("tbody tr").first).to_contain_text("last-run broken")
         visitor.see("thousand")
         page.get_by_role("link", name="After").click()
         expect(page.get_by_text("part 2 of 20")).to_be_visible()

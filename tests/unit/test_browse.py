@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pbs.browse import history, searching
 from pbs.browse.shelf import Order, Shelf, sweep
 from pbs.browse.span import Span
 from pbs.clock import SystemClock
-from pbs.errors import NotFound, UsageError
+from pbs.errors import NotFound, ToolTimeout, UsageError
 from pbs.model import Outcome, Receipt, ReceiptState
 from pbs.repository import Entry, Hit
 from pbs.repository.messages import possible_name
@@ -171,6 +172,26 @@ def test_who_has_no_time_goes_on_all_the_same() -> None:
         span.break_off()
     assert [receipts[2]] == span.looked
     assert receipts[2].id == span.next
+
+
+def test_what_was_found_before_the_time_was_over_is_told() -> None:
+    """A search that is broken off within the only snapshot of a batch keeps its hits; within several, those that are surely of one."""
+
+    def hits(*told: str | None) -> Iterator[tuple[Hit | None, str]]:
+        for each in told:
+            entry = Entry(os.fsencode(each or "/"), "file", 0o644, 0, 0, 1, START)
+            yield (Hit(entry, True, START), "") if each else (None, receipt(2).id)
+        raise ToolTimeout("the time is over", "")
+
+    alone, among = (searching._Basket(searching.wanted("x"), 9) for _ in range(2))
+    with pytest.raises(ToolTimeout):
+        alone.fill({receipt(2).id: receipt(2)}, hits("/x1", "/other", "/x2"))
+    assert [("/x1", receipt(2)), ("/x2", receipt(2))] == [
+        (path, each.newest) for path, each in alone.matches.items()
+    ]
+    with pytest.raises(ToolTimeout):
+        among.fill({each.id: each for each in (receipt(1), receipt(2))}, hits("/x1", None, "/x2"))
+    assert ["/x1"] == list(among.matches)
 
 
 def test_versions_are_told_apart() -> None:

@@ -22,8 +22,9 @@ from pbs.model import (
     RunState,
     Source,
 )
+from pbs.promises import Health, Promise, State
 from pbs.space import Growth
-from pbs.web.fleet import STRIP, Line, Wanted, chosen, strip_of
+from pbs.web.fleet import SILENT, STRIP, Line, Wanted, chosen, strip_of, verdict_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -53,6 +54,25 @@ def names(**wanted: object) -> list[str]:
     """The sources of the page with this query."""
     coming = {"fine": NOW, "busy": NOW - timedelta(hours=1)}
     return [each.source.name for each in chosen(LINES, Wanted.model_validate(wanted), coming.get)]
+
+
+def test_whether_all_is_well_stands_in_one_line() -> None:
+    """Kept, needing a look, broken; and a look that is too old is no good news, whatever it saw."""
+
+    def told(*states: State, ago: timedelta = timedelta()) -> tuple[State, str]:
+        found = verdict_of(
+            Health(NOW - ago, tuple(Promise("p", "web", each, NOW, "?") for each in states)), NOW
+        )
+        return found.state, f"{found.text}: {found.detail}"
+
+    kept = State.KEPT
+    assert told(kept, kept) == (kept, "All is well: all 2 promises are kept")
+    assert told(kept, State.WARNING) == (State.WARNING, "Nothing is broken: 1 warning")
+    assert told(kept, State.WARNING, State.WARNING, State.BROKEN) == (
+        State.BROKEN,
+        "Not all is well: 1 promise broken, 2 warnings",
+    )
+    assert told(kept, ago=SILENT * 2)[0] is State.BROKEN
 
 
 def test_the_worst_comes_first() -> None:
