@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from pbs.tunnel.probe import Finding, forbidden
 WORD_SECONDS = 30.0
 LEAST_FREE_BYTES = 1 << 30
 OLD_COPY = timedelta(hours=30)
+# Whoever asked for a restore has taken out what was wanted by then.
+FORGOTTEN = timedelta(days=7)
 REST_SERVER_MINIMUM = (0, 13)
 
 
@@ -54,6 +56,7 @@ async def look_at_server(home: Home) -> list[Finding]:
             Finding("configuration", "broken", error.message, "`pbs config check` lists the faults")
         )
     findings += [_ledger(home), _receipts(home), _copy(home), _service(home)]
+    findings += restored(home, SystemClock().now())
     return findings
 
 
@@ -216,6 +219,26 @@ def _copy(home: Home) -> Finding:
             "`pbs key recovery` prints it: keep that sheet away from this server",
         )  # fmt: skip
     return Finding(name, "ok", said)
+
+
+def restored(home: Home, now: datetime) -> list[Finding]:
+    """What restores on the server brought back and nobody removed: plain copies, which take room."""
+    try:
+        # When it got its name: its own time is the one that it had on the source.
+        since = [path.lstat().st_ctime for path in home.restored.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    if not since:
+        return []
+    oldest = datetime.fromtimestamp(min(since), UTC)
+    said = f"{len(since)} restored folder(s) lie in {home.restored}, the oldest since {oldest:%Y-%m-%d}"
+    if now - oldest < FORGOTTEN:
+        return [Finding("restored", "ok", said)]
+    return [
+        Finding(
+            "restored", "warning", said, "take out what is wanted, and remove them: they are plain copies"
+        )
+    ]
 
 
 def _service(home: Home) -> Finding:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from shared import add_plainly, here, http, new_key
 from stage import PBS, SourceHost, eventually
 
 from pbs.model import Outcome, Run, RunState
+from pbs.restore import compare, halves
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 # What is promised of an honest source; twice as much where it swallows everything.
@@ -149,4 +152,39 @@ def test_the_worker_dies_before_it_hears(place: Stand) -> None:
     assert within(place, run).outcome in (Outcome.INTERRUPTED, Outcome.CANCELLED)
     eventually(place.serving, PATIENCE, "the service")
     place.next_pull()
+    place.nothing_left()
+
+
+def test_a_restore_on_the_server_is_cancelled(place: Stand) -> None:
+    """In the middle of it, its restic holding still: it ends in time, nothing that it wrote is kept, and it says so; the next
+    one is whole.
+    """
+
+    def restic() -> list[int]:
+        return [
+            pid for pid in place.pids("reader") if b"\0restore\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+    def caught() -> bool:
+        for pid in restic():
+            os.kill(pid, signal.SIGSTOP)
+        return bool(halves(place.home.restored) and restic())
+
+    for number in range(300):
+        random_file(place.source.data / f"many/{number}", 2000)
+    place.next_pull()
+    with place.pulling(kind="restore") as (process, run):
+        eventually(caught, PATIENCE, "the restore")
+        since = time.monotonic()
+        assert 202 == cancel(place, run.id)[0]
+        ended = within(place, run.id)
+        assert time.monotonic() - since < PROMISED
+        assert Outcome.CANCELLED is ended.outcome
+        assert "nothing of what it had restored is kept" in (ended.hint or "")
+        assert 5 == process.wait(PATIENCE)
+    assert [] == list(place.home.restored.iterdir())
+    with place.pulling(kind="restore") as (process, run):
+        assert 0 == process.wait(PATIENCE)
+    assert [run.id] == [path.name for path in place.home.restored.iterdir()]
+    assert not compare(place.source.data, place.home.restored / run.id)
     place.nothing_left()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pbs.clock import SystemClock
+from pbs.doctor import restored
+from pbs.home import Home
 from pbs.removal import remove
 from pbs.restore import clear_halves, halves, landing
 
@@ -76,3 +79,15 @@ def test_a_removal_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert calls > 1
     assert not place.exists()
     assert remove(place)
+
+
+def test_what_was_restored_and_forgotten_is_named(tmp_path: Path) -> None:
+    """Doctor counts the folders that nobody took away, and warns once one of them is a week old."""
+    home, now = Home.at(tmp_path), CLOCK.now()
+    assert [] == restored(home, now)
+    (home.restored / "run").mkdir(parents=True)
+    os.utime(home.restored / "run", (0, 0))
+    (fresh,) = restored(home, now)
+    assert ("ok", "1 restored folder(s)") == (fresh.state, fresh.detail[:20])
+    (old,) = restored(home, now + timedelta(days=8))
+    assert ("warning", True) == (old.state, "remove them" in (old.advice or ""))
