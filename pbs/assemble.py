@@ -264,12 +264,20 @@ class LegacyTree:
         """Go on removing it until this moment of the monotonic clock; True when nothing of it is left."""
         return await in_thread(legacy.remove, self._work, lambda: self._clock.monotonic() > until)
 
-    async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
+    async def import_newest(
+        self, run: Run, report: Callable[[Event], None], look: Callable[[], None]
+    ) -> tuple[str, datetime]:
         """Make a snapshot of the tree's newest state."""
         tree = legacy.find(self._path)
         assert tree is not None  # noqa: S101 - present() was asked
         return await legacy.import_newest(
-            tree, self._handle, source=self._source.name, run=run.id, work=self._work, progress=report
+            tree,
+            self._handle,
+            source=self._source.name,
+            run=run.id,
+            work=self._work,
+            progress=report,
+            look=look,
         )
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from pbs import removal
 from pbs.errors import HomeError, LeaseHeld
 
 PRIVATE_DIR = 0o700
@@ -169,8 +170,9 @@ def tree_bytes(path: Path) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder of ours and all below it; nothing there is fine."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove a folder of ours and all below it, as far as that can be; nothing there is fine."""
+    with suppress(OSError):
+        removal.remove(path)
 
 
 def make_folder(path: Path, mode: int = PRIVATE_DIR) -> None:

@@ -6,6 +6,7 @@ It follows no link and never leaves the file system that a tree lies on. That no
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -22,13 +23,15 @@ def remove(place: Path, stop: Callable[[], bool] = lambda: False) -> bool:
         OSError: something cannot be removed; all else stays for the next call.
     """
     try:
-        device = place.lstat().st_dev
+        status = place.lstat()
     except FileNotFoundError:
         return True
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(place))
     place.chmod(0o700)
     while names := _names(place):
         for name in names:
-            _flatten(place, name, device, stop)
+            _flatten(place, name, status.st_dev, stop)
             if stop():
                 return False
     place.rmdir()

@@ -6,11 +6,13 @@ itself restores them into a scratch folder first; where the last session was int
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +27,7 @@ from pbs.scratch import Scratch, scratch
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PREFIX = "import-"
 INCOMPLETE = 3
+LOOK_SECONDS = 1.0
 # Bits of rdiff-backup's exit code that say no more than that it warned.
 WARNED = 2 | 8
 
@@ -45,6 +48,7 @@ async def import_newest(
     run: str,
     work: Path,
     progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[str, datetime]:
     """Make a snapshot of the newest complete state: its id, and when that state was taken.
 
@@ -55,6 +59,7 @@ async def import_newest(
         run: The run's id, as tag.
         work: A folder of ours for scratch, on a disk with room for the tree where it must be copied.
         progress: Called with events as an agent sends them: progress, warning, summary, log.
+        look: Called each second while the tree is copied; what it raises ends the import.
 
     Raises:
         ToolError: it cannot be imported now; there is no snapshot, and the next try uses again what was stored.
@@ -66,7 +71,7 @@ async def import_newest(
         folder = tree.path
         if state.interrupted or state.quoted:
             place = stack.enter_context(scratch(work, PREFIX))
-            folder = await _prepared(tree, state, place, progress)
+            folder = await _prepared(tree, state, place, progress, partial(_tool, place.descriptor, look))
         snapshot = await _backup(
             folder, state.newest, repository.program(writing=True), source, run, progress
         )
@@ -103,7 +108,11 @@ def _pattern(path: bytes) -> bytes:
 
 
 async def _prepared(
-    tree: LegacyTree, state: State, place: Scratch, progress: Callable[[dict[str, Any]], None]
+    tree: LegacyTree,
+    state: State,
+    place: Scratch,
+    progress: Callable[[dict[str, Any]], None],
+    tool: Callable[..., Awaitable[object]],
 ) -> Path:
     """A folder that holds the newest complete state under its real names."""
     mirror = tree.path
@@ -113,8 +122,8 @@ async def _prepared(
             {"event": "log", "text": "its last session was interrupted: a copy of the tree is set back first"}
         )
         mirror = place.path / "copy"
-        await _tool("cp", "-a", "--reflink=auto", "--", tree.path, mirror, lock=place.descriptor)
-        await _tool("rdiff-backup", "--force", "regress", mirror, lock=place.descriptor)
+        await tool("cp", "-a", "--reflink=auto", "--", tree.path, mirror)
+        await tool("rdiff-backup", "--force", "regress", mirror)
         if examine(LegacyTree(mirror)).newest != state.newest:
             raise ToolError("rdiff-backup did not set the copy back to its last complete session",
                             f"try `rdiff-backup regress {tree.path}` by hand")  # fmt: skip
@@ -122,7 +131,7 @@ async def _prepared(
         return mirror
     progress({"event": "log", "text": "its names are quoted: rdiff-backup restores them first"})
     plain = place.path / "plain"
-    await _tool("rdiff-backup", "restore", mirror, plain, lock=place.descriptor)
+    await tool("rdiff-backup", "restore", mirror, plain)
     return plain
 
 
@@ -137,7 +146,7 @@ def _refuse_live(tree: LegacyTree) -> None:
             )
 
 
-async def _tool(name: str, *arguments: str | Path, lock: int) -> Finished:
+async def _tool(lock: int, look: Callable[[], None], name: str, *arguments: str | Path) -> Finished:
     found = find_tool(name)
     if found is None:
         raise ToolMissing(
@@ -148,7 +157,20 @@ async def _tool(name: str, *arguments: str | Path, lock: int) -> Finished:
         raise ToolError("a path with `::` names a remote host to rdiff-backup", "rename the folder")
     command = [found, *arguments]
     environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent"}
-    finished = await run(command, env=environment, inherit=(lock,))
+    finished = await _watched(run(command, env=environment, inherit=(lock,)), look)
     if finished.code & ~WARNED:
         raise tool_failed(command, finished)
     return finished
+
+
+async def _watched(work: Coroutine[Any, Any, Finished], look: Callable[[], None]) -> Finished:
+    """What comes of it, unless `look` raises meanwhile; it has ended then."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=LOOK_SECONDS)
+            look()
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -51,7 +51,9 @@ async def migrate(work: Work) -> Ending:
     room.enter()
     work.stages.enter("import")
     try:
-        snapshot_id, moment = await work.legacy.import_newest(work.run, room.watched(work.report.take))
+        snapshot_id, moment = await work.legacy.import_newest(
+            work.run, room.watched(work.report.take), room.look
+        )
     except NoRoom as error:
         return await tidy(work, error)
     work.stages.enter("admission")

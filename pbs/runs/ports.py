@@ -387,6 +387,8 @@ class Legacy(Protocol):
         """Go on removing it until this moment of the monotonic clock; True when nothing of it is left."""
         ...
 
-    async def import_newest(self, run: Run, report: Callable[[Event], None]) -> tuple[str, datetime]:
-        """Make a snapshot of its newest state: the snapshot's id, the increment's time."""
+    async def import_newest(
+        self, run: Run, report: Callable[[Event], None], look: Callable[[], None]
+    ) -> tuple[str, datetime]:
+        """Make a snapshot of its newest state: the snapshot's id, the increment's time. What `look` raises ends it."""
         ...

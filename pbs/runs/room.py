@@ -6,6 +6,7 @@ small run comes to its end meanwhile.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from pbs.errors import CutOff, NoRoom, PbsError
@@ -83,6 +84,16 @@ class Room:
                 raise self.error
 
         return take
+
+    def look(self) -> None:
+        """Raise where the reserve begins, for what grows without a word of how much.
+
+        Raises:
+            NoRoom: it does.
+        """
+        self.error = self.error or self._full(sys.maxsize)
+        if self.error is not None:
+            raise self.error
 
     def _over(self, received: int) -> PbsError | None:
         source = self._work.source

@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "text": set(),
     "space": {"text"},
     "clock": set(),
-    "files": GROUND,
+    "files": GROUND | {"removal"},
     "home": GROUND | {"files"},
     "bounds": set(),
     "process": GROUND | {"bounds"},

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pbs.errors import ToolError
+from pbs.errors import NoRoom, ToolError
 from pbs.legacy import LegacyTree, examine, find, import_newest, newest_increment
 from pbs.repository import Handle, clear_locks, inventory, listing, snapshot
 from pbs.restore import compare, restore
@@ -167,6 +167,14 @@ async def test_quoted_names(handle: Handle, tmp_path: Path) -> None:
     assert tree is not None
     assert examine(tree).quoted
     before = state(mirror / "lower")
+
+    def full() -> None:
+        raise NoRoom("the disk is full", "free some space")
+
+    with pytest.raises(NoRoom):  # while it is copied, which nothing else bounds
+        await imported(handle, mirror, look=full)
+    assert list((handle.path.parent / "web1.work").iterdir()) == []
+    assert frozenset() == inventory(handle.path).snapshots
     identity, _ = await imported(handle, mirror)
     assert before == state(mirror / "lower")
     out = await restored(handle, identity, tmp_path / "out")

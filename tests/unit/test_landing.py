@@ -16,7 +16,7 @@ from pbs.restore import clear_halves, halves, landing
 
 CLOCK = SystemClock()
 # Deeper than Python calls itself, and than a path may be long.
-LEVELS = 3000
+LEVELS = 1500
 
 
 def dig(folder: Path) -> None:
@@ -79,6 +79,11 @@ def test_a_removal_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert calls > 1
     assert not place.exists()
     assert remove(place)
+    place.symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").mkdir(mode=0o750)
+    with pytest.raises(NotADirectoryError):
+        remove(place)
+    assert 0o750 == (tmp_path / "precious").stat().st_mode & 0o777
 
 
 def test_what_was_restored_and_forgotten_is_named(tmp_path: Path) -> None:

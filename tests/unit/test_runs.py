@@ -242,7 +242,10 @@ class Tools:
     def root(self) -> RootMeta | None:
         return RootMeta(0o755, 1, 2, 3)
 
-    async def import_newest(self, run: Run, report: Callable[[dict[str, Any]], None]) -> tuple[str, datetime]:
+    async def import_newest(
+        self, run: Run, report: Callable[[dict[str, Any]], None], look: Callable[[], None]
+    ) -> tuple[str, datetime]:
+        look()
         self.found[OTHER] = replace(GOOD, id=OTHER)
         return OTHER, NOW - timedelta(days=30)
 
