@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -220,7 +221,7 @@ def _vitals(db: Connection, notes: Collection[str]) -> Iterator[Vitals]:
             arrived=arrived.get(each["arrived"]),
             read=read.get(known),
             aside=aside.get(known, {}),
-            damaged=damaged.get(known, {}),
+            damaged={DamageState(state): number for state, number in damaged.get(known, {}).items()},
             exported=_fits(each["exported"], each["key"]),
             noted={name: each[f"noted {name}"] for name in notes if each[f"noted {name}"] is not None},
         )
@@ -299,25 +300,21 @@ def _readings(db: Connection) -> dict[str, datetime]:
 
 def _aside(db: Connection) -> dict[str, Counter[str]]:
     """What was set aside of each repository and not discarded, by its kind."""
-    query = (
-        select(quarantine.c.repository, quarantine.c.kind, func.count().label("number"))
-        .where(quarantine.c.state != QuarantineState.DISCARDED)
-        .group_by(quarantine.c.repository, quarantine.c.kind)
-    )
+    still = quarantine.c.state != QuarantineState.DISCARDED
+    return _numbers(db, quarantine.c.repository, quarantine.c.kind, still)
+
+
+def _damaged(db: Connection) -> dict[str, Counter[str]]:
+    """The damaged packs of each repository that are not repaired, by their state."""
+    return _numbers(db, damage.c.repository, damage.c.state, damage.c.state != DamageState.REPAIRED)
+
+
+def _numbers(
+    db: Connection, repository: Column[str], what: Column[str], which: ColumnElement[bool]
+) -> dict[str, Counter[str]]:
+    """How many rows of a table each repository has of what there is."""
+    query = select(repository, what, func.count()).where(which).group_by(repository, what)
     found: dict[str, Counter[str]] = {}
-    for row in db.execute(query):
-        found.setdefault(row.repository, Counter())[row.kind] = row.number
-    return found
-
-
-def _damaged(db: Connection) -> dict[str, Counter[DamageState]]:
-    """The damaged packs of each repository that are not repaired."""
-    query = (
-        select(damage.c.repository, damage.c.state, func.count().label("number"))
-        .where(damage.c.state != DamageState.REPAIRED)
-        .group_by(damage.c.repository, damage.c.state)
-    )
-    found: dict[str, Counter[DamageState]] = {}
-    for row in db.execute(query):
-        found.setdefault(row.repository, Counter())[DamageState(row.state)] = row.number
+    for owner, word, number in db.execute(query):
+        found.setdefault(owner, Counter())[word] = number
     return found

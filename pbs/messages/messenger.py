@@ -136,13 +136,20 @@ class Messenger:
                 await send(self._home, channel, part.message)
                 self._remember(channel.name, part.now, part.over)
         except PbsError as error:
-            line.rest = min(max(FIRST_REST, line.rest * 2), LONGEST_REST)
-            line.not_before = self._clock.monotonic() + line.rest
             if line.fault is None:
                 log.warning("%s (%s)", error.message, error.hint)
-            line.fault = error.message
+            self._let_rest(line, error.message)
+        except Exception:
+            # The border of this task: whatever it was, nothing was said, and the promise of the channel tells that.
+            log.exception("a fault of pbs itself, while a message was sent on %s", channel.name)
+            self._let_rest(line, "a fault of pbs itself; controller.log tells more")
         else:
             line.rest, line.fault = 0.0, None
+
+    def _let_rest(self, line: _Line, fault: str) -> None:
+        line.fault = fault
+        line.rest = min(max(FIRST_REST, line.rest * 2), LONGEST_REST)
+        line.not_before = self._clock.monotonic() + line.rest
 
     def _remember(self, channel: str, now: Mapping[Which, Told], over: frozenset[Which]) -> None:
         known = self._told.setdefault(channel, {})

@@ -398,6 +398,27 @@ async def test_a_dead_channel_is_told_and_holds_up_no_other(
     await again.end()
 
 
+async def test_a_fault_of_our_own_is_a_fault_of_the_channel(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was said, so the channel says so, rests, and is tried again; it is not taken for one that works."""
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("nobody thought of it")
+
+    clock = SetClock(NOW)
+    any_clock: Any = clock
+    config, messenger = load(home), Messenger(home, ledger, any_clock)
+    with monkeypatch.context() as patched:
+        patched.setattr("pbs.messages.messenger.send", broken)
+        await turned(messenger, config, health(promise()))
+    assert "a fault of pbs itself" in str(messenger.faults["dead"])
+    clock.moment += timedelta(minutes=2)
+    await turned(messenger, config, health(promise()))
+    assert "ended with 1" in str(messenger.faults["dead"])
+    await messenger.end()
+
+
 async def test_a_sealed_folder_is_told_and_what_waited_is_sent_once_it_is_open(
     home: Home, ledger: Ledger, inbox: tuple[type[Inbox], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
