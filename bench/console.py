@@ -13,7 +13,6 @@ import datetime as dt
 import gzip
 import itertools
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -24,9 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import report
-from box import Box, Broken, await_that
+from box import Box, await_that
 from contenders import PACKAGES, missing
 from park import Park, fill, parts_of
+from runner import in_box
 
 REAL = 4
 TRICKLE = "300KB/s"
@@ -35,23 +35,12 @@ TRICKLE = "300KB/s"
 def main() -> int:
     """Measure, print, leave nothing behind."""
     options = arguments()
-    lacking = missing([*PACKAGES])
-    if lacking:
-        print(f"bench: install first: {', '.join(dict.fromkeys(lacking))}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    box = Box(options.folder)
-    try:
+
+    def work(box: Box) -> None:
         for line in measure(box, options):
             print(line, flush=True)
-    except Broken as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        box.close()
-    return 0
+
+    return in_box(options.folder, missing([*PACKAGES]), work)
 
 
 def arguments() -> argparse.Namespace:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,20 @@ PBS = [sys.executable, "-m", "pbs.cli.main"]
 PACKAGES = {"restic": "restic (≥ 0.19)", "rest-server": "restic-rest-server", "ssh": "openssh-client",
             "ssh-keygen": "openssh-client", "sshd": "openssh-server"}  # fmt: skip
 MORE_PACKAGES = {"rdiff-backup": "rdiff-backup", "borg": "borgbackup", "rsync": "rsync"}
+
+
+def bundled_agent(pbs: Callable[..., str], folder: Path) -> Path:
+    """Unpack below `folder` the agent that operators install; returns where it is."""
+    pbs("agent", "bundle", "-o", str(folder / "bundle.tar"), "--profile", "bench")
+    with tarfile.open(folder / "bundle.tar") as tar:
+        tar.extractall(folder)  # our own file; older 3.11 know no filter
+    return folder / "pbs-agent"
+
+
+def profile(target: Path, tree: Path, *, sockets: Path, cache: Path) -> None:
+    """Write what an agent may read, and where it keeps things."""
+    values = {"path": tree, "sockets": sockets, "cache": cache, "restic": tool("restic")}
+    target.write_text("".join(f"{key} = {json.dumps(str(value))}\n" for key, value in values.items()))
 
 
 def tool(name: str) -> str:
@@ -229,20 +244,9 @@ class Pull(Contender):
         self.sshd.authorized_keys.write_text(json.loads(answer)["authorized_keys"] + "\n")
 
     def _agent(self) -> Path:
-        """The agent from the bundle that operators install, with a profile."""
-        self.pbs("agent", "bundle", "-o", str(self.folder / "bundle.tar"), "--profile", "bench")
-        with tarfile.open(self.folder / "bundle.tar") as tar:
-            tar.extractall(self.folder)  # our own file; older 3.11 know no filter
-        place = self.folder / "pbs-agent"
-        values = {
-            "path": self.tree,
-            "sockets": self.folder / "s",
-            "cache": self.folder / "cache",
-            "restic": tool("restic"),
-        }
-        (place / "bench.toml").write_text(
-            "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in values.items())
-        )
+        """The agent with a profile."""
+        place = bundled_agent(self.pbs, self.folder)
+        profile(place / "bench.toml", self.tree, sockets=self.folder / "s", cache=self.folder / "cache")
         wrapper = place / "run"
         wrapper.write_text(f'#!/bin/sh\nexec {place}/pbs-agent --config {place}/bench.toml "$@"\n')
         wrapper.chmod(0o755)

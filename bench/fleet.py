@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -21,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import report
-from box import Box, Broken, await_that
+from box import Box, await_that
 from contenders import PACKAGES, missing
 from park import Park, fill, parts_of
+from runner import in_box, say
 
 STATES = ("always", "on-demand")
 
@@ -31,28 +31,14 @@ STATES = ("always", "on-demand")
 def main() -> int:
     """Measure, print, leave nothing behind."""
     options = arguments()
-    lacking = missing([*PACKAGES])
-    if lacking:
-        return complain(f"install first: {', '.join(dict.fromkeys(lacking))}", 2)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        box = Box(options.folder)
-    except (Broken, OSError) as error:
-        return complain(str(error), 2)
-    try:
+
+    def work(box: Box) -> None:
         found = measure(box, options)
-    except Broken as error:
-        return complain(str(error), 1)
-    except KeyboardInterrupt:
-        return complain("stopped; cleaning up", 130)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        box.close()
-    print(text(found))
-    if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
-    return 0
+        print(text(found))
+        if options.json:
+            Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+
+    return in_box(options.folder, missing([*PACKAGES]), work)
 
 
 def arguments() -> argparse.Namespace:
@@ -241,17 +227,6 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         times = " | ".join(f"{one[key]:.2f} s" for key in
                            ("status_seconds", "feed_seconds", "all_feed_seconds", "plan_seconds", "pull_seconds"))  # fmt: skip
         yield f"| {one['runs_per_source']} | {one['rows']} | {one['ledger_bytes'] / 1e6:.0f} MB | {times} |"
-
-
-def say(words: str) -> None:
-    """Progress, apart from the result."""
-    print(words, file=sys.stderr, flush=True)
-
-
-def complain(words: str, code: int) -> int:
-    """Say what is wrong; returns the exit code."""
-    say(f"bench: {words}")
-    return code
 
 
 if __name__ == "__main__":

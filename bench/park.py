@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sqlite3
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from box import Box, Broken, await_that, environment
-from contenders import PBS, Sshd, tool
+from contenders import PBS, Sshd, bundled_agent, profile, tool
 
 TICKS = os.sysconf("SC_CLK_TCK")
 OWN = {
@@ -42,7 +41,7 @@ class Park:
         (box.folder / "ssh").mkdir()
         self.sshd = Sshd(box, box.folder / "ssh")
         self.pbs("init", str(self.home))
-        agent = self._agent()
+        agent = bundled_agent(self.pbs, self.box.folder)
         entries = [self._source(name, files, agent) for name in self.names]
         self.sshd.authorized_keys.write_text("\n".join(entries) + "\n")
         self.configure(endpoint="on-demand")
@@ -60,22 +59,14 @@ class Park:
         """
         return self.box.run([*PBS, "--home", str(self.home), *words], env=self._environment, codes=codes)
 
-    def _agent(self) -> Path:
-        self.pbs("agent", "bundle", "-o", str(self.box.folder / "bundle.tar"), "--profile", "bench")
-        with tarfile.open(self.box.folder / "bundle.tar") as tar:
-            tar.extractall(self.box.folder)  # our own file; older 3.11 know no filter
-        return self.box.folder / "pbs-agent"
-
     def _source(self, name: str, files: int, agent: Path) -> str:
         """Make one; returns its line for authorized_keys."""
         tree = self.trees / name
         tree.mkdir(parents=True)
         for number in range(files):
             (tree / f"file{number}").write_bytes(os.urandom(2000) + f"{name} {number}\n".encode() * 100)
-        profile = {"path": tree, "sockets": self.box.folder / "s", "cache": self.box.folder / "ca" / name,
-                   "restic": tool("restic")}  # fmt: skip
-        (agent / f"{name}.toml").write_text(
-            "".join(f"{key} = {json.dumps(str(at))}\n" for key, at in profile.items())
+        profile(
+            agent / f"{name}.toml", tree, sockets=self.box.folder / "s", cache=self.box.folder / "ca" / name
         )
         key = self.home / "etc/keys" / f"{name}.ssh"
         self.box.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key])

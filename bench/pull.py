@@ -11,7 +11,6 @@ import argparse
 import datetime as dt
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import report
 import tree
 from box import Box, Broken, remove
 from contenders import MORE, MORE_PACKAGES, PACKAGES, USUAL, Contender, Pull, missing
+from runner import in_box, say
 
 from pbs.restore import compare
 
@@ -32,25 +32,9 @@ def main() -> int:
     options = arguments()
     contenders = USUAL + (MORE if options.all else [])
     lacking = missing([*PACKAGES, *(MORE_PACKAGES if options.all else ())])
-    if lacking:
-        return complain(f"install first: {', '.join(dict.fromkeys(lacking))}", 2)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        box = Box(options.folder)
-    except (Broken, OSError) as error:
-        return complain(str(error), 2)
-    try:
-        found = measure(box, contenders, options)
-    except Broken as error:
-        return complain(str(error), 1)
-    except KeyboardInterrupt:
-        return complain("stopped; cleaning up", 130)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        box.close()
-    publish(found, options.json)
-    return 0
+    return in_box(
+        options.folder, lacking, lambda box: publish(measure(box, contenders, options), options.json)
+    )
 
 
 def arguments() -> argparse.Namespace:
@@ -160,17 +144,6 @@ def publish(found: dict[str, Any], target: str | None) -> None:
     print(report.text(found))
     if target is not None:
         Path(target).write_text(whole + "\n")
-
-
-def say(text: str) -> None:
-    """Progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def complain(text: str, code: int) -> int:
-    """Say what is wrong; returns the exit code."""
-    say(f"bench: {text}")
-    return code
 
 
 if __name__ == "__main__":
