@@ -19,7 +19,7 @@ from pbs.model import Run
 SIZE_LIMIT = 64 << 20
 PART_LIMIT = 4 << 20
 # Few, and what a lost ledger is rebuilt from: a source that talks without end must not keep them out.
-ALWAYS = frozenset({"admitted", "quarantined", "ended"})
+ALWAYS = frozenset({"admitted", "quarantined", "tripped", "ended"})
 TAIL = 1 << 15
 
 

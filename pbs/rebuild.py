@@ -167,6 +167,15 @@ def _take_over(old: Ledger, ledger: Ledger, name: str) -> None:
     if have is not None and have.id == known.id:
         for receipt in receipts:
             ledger.add_receipt(receipt)
+        if (held := old.custody.held(name)) is not None:
+            ledger.custody.hold(
+                name,
+                held.detail["why"],
+                held.time,
+                run=held.run,
+                snapshot=held.detail["snapshot"],
+                by=held.detail["by"],
+            )
 
 
 async def complete(home: Home, ledger: Ledger, clock: Clock, report: Report) -> None:

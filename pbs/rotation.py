@@ -17,12 +17,21 @@ from pathlib import Path
 from pbs import files, keyring, repository
 from pbs.clock import Clock, stamp
 from pbs.endpoint import Supervisor, remove_socket
-from pbs.errors import HomeError, NotFound, RepositoryReplaced, ServiceDown, UsageError, WrongPassword
+from pbs.errors import (
+    HomeError,
+    LeaseHeld,
+    NotFound,
+    RepositoryReplaced,
+    ServiceDown,
+    UsageError,
+    WrongPassword,
+)
 from pbs.home import Home
 from pbs.ledger import Ledger
 from pbs.model import Repository
 from pbs.opening import handle_of, password_of
 from pbs.repository import Handle
+from pbs.restore import mounts
 from pbs.scratch import scratch, sweep
 
 ROTATED = "key-rotated"
@@ -47,10 +56,11 @@ async def rotate(home: Home, ledger: Ledger, name: str, clock: Clock) -> str:
         WrongPassword: the one that is kept does not open it.
         PbsError: nothing was changed, or what was begun is ended by the next run.
     """
+    await _not_mounted(home, name)
     with (
         files.locked(home.locks / f"{name}.run.lock", what=f"the source {name}"),
         files.locked(
-            home.locks / f"{name}.repository.lock", what=f"the repository of {name} (by a restore or a mount)"
+            home.locks / f"{name}.repository.lock", what=f"the repository of {name} (by a restore)"
         ) as lock,
     ):
         recover(home, ledger, name)
@@ -80,6 +90,16 @@ def recover(home: Home, ledger: Ledger, name: str) -> None:
             _back(home, ledger, known, intent)
         sweep(home.work(name), STAGING)
     files.remove_file(path)
+
+
+async def _not_mounted(home: Home, name: str) -> None:
+    """Nobody looks into the repository through a mount, which opened it with the password of now and may stay for days."""
+    places = [str(each.directory) for each in await mounts(home.mounts) if each.source == name]
+    if places:
+        raise LeaseHeld(
+            f"snapshots of {name} are mounted at {', '.join(places)}",
+            f"`pbs umount {name}` ends that, then `pbs key rotate {name}` again",
+        )
 
 
 async def _proven(home: Home, ledger: Ledger, name: str, inherit: tuple[int, ...]) -> Handle:

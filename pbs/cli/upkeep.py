@@ -142,7 +142,7 @@ def _tell(report: Report, home: Home, *, as_json: bool) -> int:
     made = stamp(report.base.time) if report.base else None
     sources: list[dict[str, Any]] = [
         {"source": each.source, "runs": each.runs, "snapshots_from_logs": each.from_logs,
-         "snapshots_from_repository": each.from_repository, "refused": each.refused, "missing": each.missing}
+         "snapshots_from_repository": each.from_repository, "refused": each.refused, "missing": each.missing, "held": each.held}
         for each in report.sources
     ]  # fmt: skip
     if as_json:
@@ -154,7 +154,13 @@ def _tell(report: Report, home: Home, *, as_json: bool) -> int:
         if report.aside:
             print(f"the old ledger is now {report.aside}")
         head = ("SOURCE", "RUNS ADDED", "SNAPSHOTS BY LOGS", "BY THE REPOSITORY", "NOT ADMITTED", "GONE")
-        table(head, [tuple(each.values()) for each in sources], right=frozenset({1, 2, 3, 4, 5}))
+        table(head, [tuple(each.values())[: len(head)] for each in sources], right=frozenset({1, 2, 3, 4, 5}))
+        for each in report.sources:
+            if each.held is not None:
+                note(
+                    f"{each.source}: no snapshot is removed until a person has looked: {each.held} "
+                    f"(`pbs source resume {each.source}` lifts it)"
+                )
         for remark in report.remarks:
             note(remark)
     return 1 if report.remarks else 0

@@ -130,6 +130,11 @@ class Custody:
         found = self.last(HELD, RESUMED, about=name)
         return found if found is not None and found.name == HELD else None
 
+    def hold_changed(self, name: str) -> datetime | None:
+        """When a source was held or resumed for the last time; None where it never was."""
+        found = self.last(HELD, RESUMED, about=name)
+        return found.time if found is not None else None
+
     def holds(self, names: Iterable[str]) -> dict[str, Note]:
         """Those of these sources that are held, and why."""
         newest = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pbs import repository
@@ -18,12 +18,13 @@ from pbs.repository import Handle
 
 # More than any run of a source ever admits in its life; the rest is junk, and is reported by the next run.
 MOST_SNAPSHOTS = 100_000
+UNTOLD = "its history was written down anew, and nothing tells whether it was held before"
 GONE = "was not in the repository any more when the ledger was rebuilt"
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was written down again for one source."""
+    """What was written down again for one source. `held`: why none of its snapshots is removed until a person resumes it."""
 
     source: str
     runs: int
@@ -31,6 +32,7 @@ class Recovered:
     from_repository: int
     refused: int
     missing: int = 0
+    held: str | None = None
 
     @property
     def snapshots(self) -> int:
@@ -48,6 +50,7 @@ async def recover(home: Home, ledger: Ledger, name: str, clock: Clock) -> Recove
     # Before anything is added: only what the ledger itself says of a run speaks against its snapshot.
     ended = {run.id for run in ledger.runs(name, limit=MOST_SNAPSHOTS, ended=True)}
     runs = sum(ledger.upkeep.restore_run(run) for run in told.runs)
+    _hold_as_told(ledger, name, told)
     known = ledger.repository(name)
     if known is None:
         return Recovered(name, runs, 0, 0, 0)
@@ -62,7 +65,20 @@ async def recover(home: Home, ledger: Ledger, name: str, clock: Clock) -> Recove
     # A ledger of last night knows what was forgotten since; where nothing lies at all, the disk is not there.
     gone = have - there.snapshots if there.config else set()
     missing = ledger.upkeep.forget_missing(name, gone, GONE)
-    return _count(name, runs, receipts, told, missing)
+    counted = _count(name, runs, receipts, told, missing)
+    if counted.from_repository or (counted.snapshots and not have):
+        # A hold that stood is a person's to lift: that of a lost one is none's.
+        ledger.custody.hold(name, UNTOLD, clock.now())
+    held = ledger.custody.held(name)
+    return replace(counted, held=str(held.detail["why"]) if held is not None else None)
+
+
+def _hold_as_told(ledger: Ledger, name: str, told: Told) -> None:
+    """Hold a source again for what its logs say that the ledger does not; whether somebody has resumed it since is lost."""
+    known = ledger.custody.hold_changed(name)
+    for each in sorted(told.tripped, key=lambda each: each.time):
+        if known is None or each.time > known:
+            ledger.custody.hold(name, each.why, each.time, run=each.run)
 
 
 def _count(name: str, runs: int, receipts: list[Receipt], told: Told, missing: int) -> Recovered:

@@ -18,8 +18,18 @@ from pbs.runs.evidence import admitted_receipt, moment
 
 RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-(?P<source>.+)-(?P<kind>[a-z]+)-[0-9a-f]{4,16}")
 # Looked for in the bytes first: a log may have a million lines of progress.
-TELLING = (b'"begin"', b'"admitted"', b'"quarantined"', b'"ended"')
+TELLING = (b'"begin"', b'"admitted"', b'"quarantined"', b'"tripped"', b'"ended"')
+LONGEST_REASONS = 500
 TORN = "its log ends without an outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Tripped:
+    """That a run tripped a wire: when, and what it was."""
+
+    run: str
+    time: datetime
+    why: str
 
 
 @dataclass(slots=True)
@@ -30,6 +40,7 @@ class Told:
     admitted: dict[str, Receipt] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    tripped: list[Tripped] = field(default_factory=list)
 
 
 def run_of(run_id: str, source: str) -> tuple[datetime, Kind] | None:
@@ -63,6 +74,8 @@ def _read(path: Path, source: str, told: Told) -> None:
                 told.admitted[receipt.id] = receipt
         elif line["event"] == "quarantined":
             told.refused[str(line.get("snapshot"))] = str(line.get("reason"))[:500]
+        elif line["event"] == "tripped" and (time := moment(line.get("time"))) is not None:
+            told.tripped.append(Tripped(path.stem, time, _reasons(line.get("reasons"))))
     if ended is not None and "snapshot" not in ended:
         told.silent.add(path.stem)  # an older version wrote it
     run = _run(path.stem, source, begin, ended, lines[-1] if lines else None)
@@ -115,6 +128,11 @@ def _run(
         stored_bytes=_count(said.get("stored_bytes")),
         tunnel_bytes=_count(said.get("tunnel_bytes")),
     )
+
+
+def _reasons(value: object) -> str:
+    said = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return "; ".join(said)[:LONGEST_REASONS] or "a tripwire tripped"
 
 
 def _text(value: object) -> str | None:

@@ -136,7 +136,7 @@ ROOMS: dict[str, set[str]] = {
     "lookup": GROUND | {"files", "opening", "home", "ledger", "repository"},
     "carry": GROUND | {"assemble", "files", "provision", "rotation", "runs", "schedule", "threads"},
     "rotation": GROUND
-    | {"clock", "endpoint", "files", "home", "keyring", "ledger", "opening", "repository", "scratch"},
+    | {"clock", "endpoint", "files", "home", "keyring", "ledger", "opening", "repository", "restore", "scratch"},
     "stopping": GROUND | {"clock", "endpoint", "files", "home", "ledger", "text"},
     "keeper": set(),
     "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from shared import add, ends, fresh, here, refused_here, snapshots
 from stage import Pbs, SourceHost, eventually, find, processes
 
+from pbs.files import locked
 from pbs.ledger import open_ledger
+from pbs.restore import Mount
+from pbs.restore.records import keep, record_path
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +29,17 @@ def test_a_new_password_changes_nothing_else(home: Pbs, source: SourceHost, tmp_
     old = tmp_path / "old"
     old.write_bytes(key.read_bytes())
     before = snapshots(home, name)
+    open_now, records = (
+        Mount(name, tmp_path / "mnt", 1, datetime.now(UTC), None, 1),
+        home.home / "var/run/mounts",
+    )
+    records.mkdir(mode=0o700, exist_ok=True)
+    keep(records, open_now)
+    with locked(record_path(records, open_now.directory).with_suffix(".lock")):
+        told = refused_here(home, "key", "rotate", name, code=4)
+        assert f"are mounted at {tmp_path / 'mnt'}" in told
+        assert f"`pbs umount {name}`" in told
+    assert key.read_bytes() == old.read_bytes()
     code, said, told = here(home, "key", "rotate", name)
     assert 0 == code, told
     assert key.read_bytes() != old.read_bytes()

@@ -136,6 +136,7 @@ def destroy(path: Path, how: str) -> None:
 def test_a_ledger_comes_back_from_the_logs_of_runs(world: World, lost: Pbs, folder: Path, how: str) -> None:
     """However it was ruined, and without any copy: same receipts, same times, the planted snapshot still not admitted."""
     before, runs = receipts(lost), said(lost, "runs", "web")["runs"]
+    _note_in_a_log(lost, runs[0]["id"])
     ledger = lost.home / "var/lib/ledger.sqlite"
     shutil.rmtree(lost.home / "srv/backup/pbs/.server.restic")
     destroy(ledger, how)
@@ -156,6 +157,9 @@ def test_a_ledger_comes_back_from_the_logs_of_runs(world: World, lost: Pbs, fold
     assert [[run[name] for name in wanted] for run in runs] == [
         [run[name] for name in wanted] for run in told
     ]
+    # Of a ledger that can still be read all is taken over; without one, a log of a run says that a wire tripped.
+    assert "80 of 121 files are gone" in done["sources"][0]["held"]
+    assert "80 of 121 files are gone" in here(lost, "retain", "web", "--dry-run")[2]
     kept_out = [
         each for each in said(lost, "snapshots", "web")["snapshots"] if each["state"] == "quarantined"
     ]
@@ -164,6 +168,14 @@ def test_a_ledger_comes_back_from_the_logs_of_runs(world: World, lost: Pbs, fold
     everything_is_back(lost, world, folder)
     if how == "overwritten":
         it_works_again(lost, world)
+
+
+def _note_in_a_log(lost: Pbs, run: str) -> None:
+    """Have the log of a run say that it tripped a wire, as admission writes it."""
+    with next((lost.home / "var/log/runs/web").glob(f"{run}.jsonl")).open("a") as log:
+        log.write(
+            '{"time": "2026-01-01T00:00:00Z", "event": "tripped", "reasons": ["80 of 121 files are gone"]}\n'
+        )
 
 
 def test_a_ledger_comes_back_from_its_copy_and_the_repository(world: World, lost: Pbs, folder: Path) -> None:
@@ -180,6 +192,7 @@ def test_a_ledger_comes_back_from_its_copy_and_the_repository(world: World, lost
         "snapshots_from_repository": 2,
         "refused": 1,
         "missing": 0,
+        "held": "its history was written down anew, and nothing tells whether it was held before",
     } == done["sources"][0]
     after = receipts(lost)
     first, second, third = world.snapshots[0], *list(after)[1:]

@@ -161,3 +161,16 @@ def test_the_id_of_a_run_says_when_and_what() -> None:
     assert (BEGUN, Kind.PULL) == run_of("20260501T120000Z-a-pull-b-pull-0011aabb", "a-pull-b")
     for wrong in ("", "latest", RUN.upper(), RUN.replace("pull", "walk"), f"{RUN}/x"):
         assert run_of(wrong, "web") is None
+
+
+def test_what_tripped_a_wire_is_read_too(tmp_path: Path) -> None:
+    """T29: a ledger that was lost holds again what a log says, whatever its reasons look like by now."""
+    day = {"event": "tripped", "time": "2026-05-01T12:00:00Z"}
+    lines = [
+        {**day, "reasons": ["a", 7, "b"]},
+        {"event": "tripped", "reasons": ["no time"]},
+        {**day, "reasons": {}},
+    ]
+    (tmp_path / f"{RUN}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    told = read_logs(tmp_path, "web").tripped
+    assert [(RUN, "a; b"), (RUN, "a tripwire tripped")] == [(each.run, each.why) for each in told]
