@@ -158,6 +158,12 @@ class Tripwires:
     least_bytes: int = 10_000_000
     canaries: tuple[str, ...] = ()
 
+    @property
+    def any(self) -> bool:
+        """Whether a wire is set at all."""
+        shares = (self.changed, self.vanished, self.new, self.encrypted)
+        return bool(self.canaries) or any(each is not None for each in shares)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

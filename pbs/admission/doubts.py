@@ -10,7 +10,7 @@ from datetime import datetime
 from pbs.admission.judgement import Place, clock_fault
 from pbs.admission.tripwires import REMEMBERED_RUNS, Measured, remembered, to_remember, tripped
 from pbs.clock import Clock
-from pbs.errors import PbsError
+from pbs.errors import PbsError, ResticError, ToolTimeout, TooMuch
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.model import Receipt, ReceiptState, Run, Snapshot, Source
@@ -49,6 +49,10 @@ class Doubts:
             return said
         try:
             changed = await self._compared(before if moved else None, found, seconds)
+        except (ResticError, ToolTimeout, TooMuch) as error:
+            # Its tree was found sound: what cannot be compared all the same may have been made so.
+            why = f"what changed could not be compared with the snapshot before: {error.message}"
+            return said + (self._trip(found, [why]) if self._source.tripwires.any else [why])
         except PbsError as error:
             return [*said, f"what changed could not be compared with the snapshot before: {error.message}"]
         return said + self._judged(found, before, arrived, changed)
@@ -90,11 +94,15 @@ class Doubts:
         if before is not None:
             why += odd
         self._note(MEASURED, to_remember(measured), now)
-        if not why:
-            return odd
-        self.tripped = True
+        return self._trip(found, why) if why else odd
+
+    def _trip(self, found: Snapshot, why: list[str]) -> list[str]:
+        """Hold the source for these reasons; what a person should read of it."""
+        name, self.tripped = self._place.source, True
         self._journal.write("tripped", reasons=why)
-        self._ledger.custody.hold(name, "; ".join(why), now, run=self._run.id, snapshot=found.id)
+        self._ledger.custody.hold(
+            name, "; ".join(why), self._clock.now(), run=self._run.id, snapshot=found.id
+        )
         return [
             f"TRIPWIRE: {'; '.join(why)}; nothing is removed until a person has looked (`pbs source resume {name}`)"
         ]

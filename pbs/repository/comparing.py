@@ -20,6 +20,8 @@ from pbs.repository.restic import Handle
 from pbs.repository.trees import bounds_of
 from pbs.repository.views import view
 
+# Of the folder that a canary lies in, no more is held than this: nobody needs a larger one for it.
+MOST_OF_A_FOLDER = 64 << 20
 GONE, CHANGED = "is not there", "was changed"
 # restic's letters for what is not as it was: other content, another kind of thing, gone.
 LOST = frozenset("MT-")
@@ -89,7 +91,7 @@ def _summed(told: Iterator[Change | dict[str, Any]], canaries: set[bytes]) -> Co
 
 async def _there(handle: Handle, snapshot_id: str, path: str) -> bool:
     try:
-        found = await entry_at(handle, snapshot_id, os.fsencode(path))
+        found = await entry_at(handle, snapshot_id, os.fsencode(path), most=MOST_OF_A_FOLDER)
     except NotFound:
         return False
     return found is not None and found.type == "file"

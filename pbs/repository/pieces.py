@@ -75,6 +75,11 @@ class Pieces:
 
     def _more(self, wanted: int = CHUNK) -> bool:
         data = self._file.read(wanted)
+        # A pipe gives little at a time: a value of megabytes must not be tried anew for each of these.
+        while (
+            wanted > CHUNK and data and len(data) < wanted and (piece := self._file.read(wanted - len(data)))
+        ):
+            data += piece
         self._left -= len(data)
         if self._left < 0:
             raise TooMuch(

@@ -25,6 +25,8 @@ OVERWRITE = ("always", "if-changed", "if-newer", "never")
 MOST_WARNINGS_KEPT = 200
 # As the kernel's refusal reads in restic.
 FULL = "no space left on device"
+# A file that grew while it was read holds more than was told of it; nothing else honest does, nor so much.
+SLACK_BYTES, SLACK_PERCENT = 1 << 30, 10
 # The kernel takes about 2 MB of arguments.
 MOST_ARGUMENT_BYTES = 1 << 20
 MOST_ENTRIES = 100_000_000
@@ -154,7 +156,7 @@ async def restore(
         snapshot, place, wanted, plan.devices if not special else [], overwrite, delete=delete
     )
     files.make_folder(place)
-    ending = _Ending(progress)
+    ending = _Ending(progress, plan.size + plan.size * SLACK_PERCENT // 100 + SLACK_BYTES)
     done = await restic.run(
         *arguments, allow=frozenset(range(-64, 256)), on_line=ending.line, on_complaint=ending.complain
     )
@@ -254,16 +256,22 @@ def _arguments(
 
 
 class _Ending:
-    """Collects what restic says of its work."""
+    """Collects what restic says of its work, and ends one that writes more than the snapshot lists."""
 
-    def __init__(self, progress: Callable[[Progress], None]) -> None:
+    def __init__(self, progress: Callable[[Progress], None], most: int) -> None:
         self._progress = progress
+        self._most = most
         self._warnings: list[str] = []
         self.failed = 0
         self.summary: dict[str, Any] = {}
 
     def line(self, line: bytes) -> None:
         values = _record(line)
+        if _count(values, "bytes_restored") > self._most:
+            raise RestoreError(
+                "the restore broke off: a file of the snapshot holds far more than the snapshot lists of it",
+                "a hostile source makes such; what it wrote is not whole: restore what is needed by PATH",
+            )
         if values.get("message_type") == "status":
             self._progress(
                 Progress(*(_count(values, name) for name in

@@ -14,19 +14,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "scenarios"))
-from forge import Folder, Forger, attacks
+from forge import Folder, Forger, attacks, node
 
 from pbs.admission import Desk, Place, begin_own_work, differences, discard, settle
 from pbs.admission.judgement import never_before
 from pbs.admission.packs import batches
 from pbs.clock import SystemClock
-from pbs.errors import AdmissionRefused
+from pbs.errors import AdmissionRefused, RestoreError
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.upgrade import upgrade
@@ -47,8 +48,8 @@ from pbs.model import (
     Tripwires,
     Verified,
 )
-from pbs.repository import Handle, identity, view
-from pbs.restore import compare
+from pbs.repository import Handle, identity, listing, view
+from pbs.restore import compare, restore
 from pbs.runs.ports import Verdict
 
 ADDRESS = Address("h", 22, "u", "k", "f")
@@ -443,6 +444,39 @@ def test_a_known_tree_that_is_damaged_is_looked_through_again(stage: Stage) -> N
     assert verdict.snapshot is None
     assert verdict.refusal is not None
     assert "a tree that is not whole" in verdict.refusal.message
+
+
+def test_what_cannot_be_compared_holds_a_source(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T29: a tree that keeps us from looking at what changed trips a wire itself; where no wire is set, it is told."""
+    stage.source = replace(stage.source, tripwires=Tripwires(canaries=("/sub/file-0",)))
+    stage.pull()
+    monkeypatch.setattr("pbs.repository.comparing.MOST_OF_A_FOLDER", 100)
+    (stage.data / "new").write_text("new")
+    stage.begin()
+    verdict = stage.end(stage.send())
+    assert verdict.snapshot is not None
+    assert "could not be compared" in verdict.remarks[0]
+    held = stage.ledger.custody.held("web1")
+    assert held is not None
+    assert "could not be compared" in held.detail["why"]
+
+
+def test_a_file_that_holds_more_than_it_says_fills_no_disk(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T15: a file of five bytes that is one blob a thousand times over ends its restore long before the disk is full."""
+    monkeypatch.setattr("pbs.restore.tree.SLACK_BYTES", 10_000)
+    stage.begin()
+    forger = stage.forger()
+    (blob,) = forger.store([(0, os.urandom(4000))])
+    snapshot = forger.plant([node("five", size=5, content=[blob] * 1000)], **stage.fields)
+    assert stage.end(snapshot).snapshot is not None
+    index, out = stage.ledger.manifests.names(stage.id, "index"), stage.folder / "out"
+    with view(stage.handle.path, stage.place.work, [snapshot], stage.handle.key, index) as shown:
+        there = replace(stage.handle, path=shown.path)
+        below = partial(listing, there, snapshot, recursive=True)
+        with pytest.raises(RestoreError, match="holds far more than the snapshot lists"):
+            asyncio.run(restore(there.program(), snapshot, out, below))
 
 
 def test_snapshots_that_nobody_named_are_set_aside(stage: Stage) -> None:

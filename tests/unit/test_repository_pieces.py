@@ -46,6 +46,24 @@ def test_a_tree_comes_out_as_it_went_in(values: list[dict[str, Any]], drip: int,
     assert arriving.ended
 
 
+def test_a_huge_value_costs_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T15: a name, a list of attributes of megabytes that comes through a pipe is tried a few times, not once for each drop."""
+    tried = []
+
+    class Counting(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+            tried.append(len(s))
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr(pieces, "_DECODER", Counting())
+    value = {"name": "x" * 6_000_000}
+    found = nodes(given_as(json.dumps({"nodes": [value]}), 4096, 1 << 24))
+    assert found is not None
+    assert [value] == list(found)
+    assert sum(tried) < 4 * 6_000_000 + 64 * pieces.CHUNK
+    assert len(tried) < 100
+
+
 @given(st.lists(st.lists(PLAIN, max_size=3), max_size=4), st.integers(1, 700))
 def test_a_search_comes_out_as_it_went_in(found: list[list[dict[str, Any]]], drip: int) -> None:
     """Each hit stands before the id of its snapshot."""
