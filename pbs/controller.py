@@ -6,6 +6,7 @@ Everything that it shows is made from the ledger; killing it loses nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -388,6 +389,8 @@ def main(home: Home) -> None:
     try:
         controller = Controller(home)
         log_to(as_json=controller.config.server.log_format == "json")
+        # What is loaded by now stays: looking through it for garbage would hold up every answer for a tenth of a second.
+        gc.freeze()
         asyncio.run(controller.serve())
     except ConfigError as error:
         sys.exit(f"controller: {error.message}: {'; '.join(error.faults)}")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _PACKAGE = Path(__file__).parent
 
 
 @cache
 def _environment() -> Environment:
+    # Imported by whoever renders: others come by this door on their way.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
     # A wheel carries the templates inside the package; a checkout has them at its top.
     folders = [_PACKAGE / "_templates", _PACKAGE.parent / "templates"]
     return Environment(

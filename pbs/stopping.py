@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from pbs.clock import SystemClock, pause
 from pbs.endpoint import Supervisor
 from pbs.errors import LedgerError, PbsError, ServiceDown, ServiceStopping
 from pbs.files import FileLock
 from pbs.home import Home
-from pbs.ledger import Ledger, open_ledger
 from pbs.model import Run, RunState
 from pbs.text import duration
+
+if TYPE_CHECKING:
+    from pbs.ledger import Ledger
 
 LOOK_SECONDS = 0.1
 LOOKING_SECONDS = 1.0
@@ -52,6 +55,9 @@ def stop(home: Home, grace: float, say: Callable[[str], None]) -> list[Run]:
     Raises:
         ServiceDown: nobody serves it.
     """
+    # Imported by whoever stops it: others only ask whether anybody does.
+    from pbs.ledger import open_ledger
+
     if not served(home):
         raise ServiceDown("the service is not running in this home", "start it with `pbs serve`")
     lock = FileLock(home.locks / "stop.lock")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 from pbs.cli.status import BROKEN, HEAD, _lines, _now_lines, _row
@@ -96,3 +98,13 @@ def test_when_there_is_no_room_left_is_told_as_far_as_it_is_known() -> None:
     )
     told = [line[lines[2].index("UNREAD") : lines[2].index("SCHEDULE")].split() for line in lines[3:]]
     assert [["12", "d"], ["?"], ["–"]] == [words[-2:] if "d" == words[-1] else words[-1:] for words in told]
+
+
+def test_a_look_at_a_served_home_loads_neither_database_nor_templates() -> None:
+    """What the service tells is asked of it, so a status costs what asking costs."""
+    code = "import sys, pbs.cli.status, pbs.cli.client, pbs.endpoint, pbs.stopping, pbs.journal, pbs.telling; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "pbs.stopping" in loaded
+    assert {"sqlalchemy", "jinja2", "rich", "aiohttp"}.isdisjoint(loaded)
