@@ -23,7 +23,7 @@ SECONDS = 1.0
 MOST_BYTES = 4_000_000
 ASKED_IN_HEAD = ("Accept", "If-None-Match", "If-Modified-Since")
 # What programs ask for as often, and what costs as much.
-SHARED = ("/metrics", "/health", "/api/v1/sources", "/api/v1/promises")
+SHARED = ("/metrics", "/health", "/api/v1/sources", "/api/v1/promises", "/api/v1/runs")
 
 
 @dataclass(frozen=True, slots=True)
