@@ -79,8 +79,9 @@ class Sshd:
             f" GlobalKnownHostsFile none\n BatchMode yes\n Ciphers {CIPHER}\n Compression no\n ControlPath none\n"
             " ExitOnForwardFailure yes\n LogLevel ERROR\n"
         )
+        # A shell that reads what the person who runs this has in his home costs more than the pull that it starts.
         (folder / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nAuthorizedKeysFile {self.authorized_keys}\n"
+            f"SetEnv HOME={box.folder}\nPort {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nAuthorizedKeysFile {self.authorized_keys}\n"
             "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "PermitRootLogin prohibit-password\nAllowTcpForwarding yes\nStreamLocalBindUnlink yes\nMaxStartups 100\n"
         )

@@ -83,7 +83,7 @@ class KnownRepository:
                 f"the repository of {self._known.source} is not at {path}",
                 "is its disk mounted? It is never made anew while the ledger knows it",
             )
-        found = await repository.identity(self.handle)
+        found = await in_thread(repository.own_id, self.handle) or await repository.identity(self.handle)
         if found != self._known.id:
             raise RepositoryReplaced(
                 f"the repository at {path} is another one ({found[:8]}) than the ledger knows ({self._known.id[:8]})",
@@ -313,7 +313,6 @@ def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: 
     home, ledger = tools.home, tools.ledger
     known = KnownRepository(home, ledger, source.name, tools.clock, (run_lock.descriptor, in_use.descriptor))
     journal = FileJournal(home.run_log(source.name, run.id), tools.clock)
-    usable = ledger.usable(source.name)
     line: Callable[[], AbstractAsyncContextManager[Line]] = partial(
         tunnel.connect, source.address, tools.clock
     )
@@ -323,7 +322,7 @@ def work_of(tools: Tools, source: Source, run: Run, run_lock: FileLock, in_use: 
         clock=tools.clock,
         journal=journal,
         stages=Stages(journal, source.timeout),
-        report=Report(journal, usable[-1] if usable else None, tools.clock),
+        report=Report(journal, ledger.newest(source.name), tools.clock),
         records=ledger,
         repository=known,
         desk=Desk(known.place, ledger, run, source, tools.clock, journal),

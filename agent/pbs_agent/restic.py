@@ -6,6 +6,8 @@ password: that goes through a pipe whose number stands in the arguments.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import subprocess
@@ -19,6 +21,8 @@ from pbs_agent.words import OLDEST_RESTIC, Event, Exit, Request, StopWord
 
 _VERSION = re.compile(rb"restic (\d+)\.(\d+)(?:\.(\d+))?")
 _VERSION_SECONDS = 20
+_MEMO = "restic-version"  # in the cache: safe to delete
+_MEMO_BYTES = 4096 + 1024
 _NAMES_SHOWN = 4
 _NAME_CHARACTERS = 4096
 _OLDEST = ".".join(map(str, OLDEST_RESTIC))
@@ -45,7 +49,7 @@ def find(profile: Profile) -> Tool:
     old = []
     for file in _places(profile):
         if os.access(file, os.X_OK) and os.path.isfile(file):
-            version = _version(file)
+            version = _version(file, cache_folder(profile))
             if version and version >= OLDEST_RESTIC:
                 return Tool(file, ".".join(map(str, version)))
             old.append(
@@ -68,7 +72,43 @@ def _places(profile: Profile) -> List[str]:
     return list(dict.fromkeys(f"{folder}/restic" for folder in folders))
 
 
-def _version(file: str) -> Optional[Tuple[int, ...]]:
+def _version(file: str, folder: Optional[str]) -> Optional[Tuple[int, ...]]:
+    """What it says of itself, or what this very file said before: a start of restic less for each word."""
+    memo = f"{folder}/{_MEMO}"
+    try:
+        found = os.stat(file.encode())
+        state = [file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    except OSError:
+        return None
+    version = _remembered(memo, state) if folder else None
+    if version is None:
+        version = _asked(file)
+        if folder and version:
+            _remember(memo, [*state, *version])
+    return version
+
+
+def _remembered(memo: str, state: List[Any]) -> Optional[Tuple[int, ...]]:
+    try:
+        with open(memo.encode(), "rb") as file:
+            said = json.loads(file.read(_MEMO_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(said, list) or said[: len(state)] != state:
+        return None
+    version = said[len(state) :]
+    return tuple(version) if len(version) == 3 and all(type(part) is int for part in version) else None
+
+
+def _remember(memo: str, said: List[Any]) -> None:
+    beside = f"{memo}.{os.getpid()}".encode()
+    with contextlib.suppress(OSError):  # a full disk costs a start of restic
+        with open(beside, "w") as file:
+            json.dump(said, file)
+        os.replace(beside, memo.encode())
+
+
+def _asked(file: str) -> Optional[Tuple[int, ...]]:
     try:
         done = subprocess.run(
             [file.encode(), b"version"],

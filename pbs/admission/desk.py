@@ -12,7 +12,7 @@ takes the names of index files and snapshots from the manifest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -156,9 +156,13 @@ class Desk:
             self._ledger.manifests.reread(self._place.id, f"after {self._run.id}")
         return verdict
 
-    def clear(self) -> None:
-        """Remove locks and torn uploads; only while no source can reach the repository."""
-        cleared = clear_locks(self._place.handle.path) + clear_uploads(self._place.handle.path)
+    def clear(self, looked: Mapping[str, int] | None = None) -> None:
+        """Remove locks and torn uploads; only while no source can reach the repository.
+
+        `looked`: the pack folders with their times when they were looked through, and nothing torn lay in them.
+        """
+        path = self._place.handle.path
+        cleared = clear_locks(path) + clear_uploads(path, looked or {})
         if cleared:
             self._journal.write("cleared", count=cleared)
 
@@ -185,14 +189,15 @@ class Desk:
 
     async def _take_in(self, manifest: Manifest, promised: str | None, verdict: Verdict, why: str) -> Survey:
         """Everything but the promised snapshot: packs are inspected, all that nobody asked for is put aside."""
-        self.clear()
+        self.clear(manifest.folders)
         self._journal.write("stage", stage="inventory")
         found = await in_thread(survey, self._place.handle.path, self._known, manifest.folders)
         refusal = alarm(
             self._place, self._ledger, self._journal, found, manifest, self._run.id, self._clock.now()
         )
         # Still whole from before this program kept a manifest: its receipt says so, and what it holds is read now.
-        taken_over = self._received() & found.new["snapshots"].keys()
+        received = self._ledger.usable_of(self._place.source, found.new["snapshots"])
+        taken_over = {each.id for each in received}
         bad = await self._packs.admit(found.new["data"], self._journal)
         if taken_over:
             await self._take_over(taken_over, found)
@@ -258,9 +263,6 @@ class Desk:
 
     # snapshots
 
-    def _received(self) -> set[str]:
-        return {receipt.id for receipt in self._ledger.usable(self._place.source)}
-
     async def _sound(self, wanted: Snapshot) -> Tree:
         """What a walk through its tree counts, or counted when the very tree was admitted before.
 
@@ -268,11 +270,12 @@ class Desk:
             UnsoundTree: it is not whole, or none that a system could hold.
         """
         known = self._known("snapshots", "")
-        usable = self._ledger.usable(self._place.source)
-        _, damaged = self._ledger.custody.damaged(self._place.source)
-        for receipt in usable:
+        same = self._ledger.same(self._place.source, wanted.tree) if wanted.tree is not None else []
+        damaged = self._ledger.custody.damaged(self._place.source)[1] if same else frozenset()
+        for receipt in same:
             if receipt.id in known and receipt.id not in damaged and (tree := counted(receipt, wanted.tree)):
                 return tree
+        usable = self._ledger.usable(self._place.source)
         return await sound(
             self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience(),
             self._source.max_entries, max((each.files or 0 for each in usable), default=0),
@@ -318,7 +321,7 @@ class Desk:
         value = replace(
             self._receipt(found), outcome=outcome, root=root, verified=self._level(), tree=found.tree
         )
-        time = imported or never_before(self._ledger.usable(self._place.source), value.received)
+        time = imported or never_before(self._ledger.newest(self._place.source), value.received)
         value = replace(value, state=ReceiptState.LEGACY if imported else value.state, time=time)
         self._journal.write("counted", files=tree.files, bytes=tree.bytes, special=tree.special)
         self._ledger.manifests.add_snapshot(value, self._place.id, self._size(promised))

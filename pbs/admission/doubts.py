@@ -59,8 +59,8 @@ class Doubts:
 
     def _before(self) -> Receipt | None:
         """The newest snapshot that the source sent before; an import is not compared with: it may be months old."""
-        usable = self._ledger.usable(self._place.source)
-        return usable[-1] if usable and usable[-1].state is ReceiptState.ADMITTED else None
+        newest = self._ledger.newest(self._place.source)
+        return newest if newest is not None and newest.state is ReceiptState.ADMITTED else None
 
     async def _compared(self, before: Receipt | None, found: Snapshot, seconds: float) -> Comparison:
         canaries = self._source.tripwires.canaries

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pbs.admission.judgement import Place
 from pbs.ledger import Ledger
-from pbs.model import ReceiptState
 from pbs.repository import everything, survey
 
 MOST_TOLD = 100
@@ -18,12 +17,9 @@ def drop_forgotten(place: Place, ledger: Ledger) -> None:
     """Snapshots that retention removed are no part of the manifest any more, also where its run died in the middle."""
     known = ledger.manifests.names(place.id, "snapshots")
     folder = place.handle.path / "snapshots"
-    forgotten = {
-        receipt.id
-        for receipt in ledger.receipts(place.source)
-        if receipt.state is ReceiptState.FORGOTTEN or (receipt.leaving and not (folder / receipt.id).exists())
-    }
-    if gone := known.keys() & forgotten:
+    going = ledger.custody.going(place.source, known)
+    gone = {name for name, forgotten in going.items() if forgotten or not (folder / name).exists()}
+    if gone:
         ledger.manifests.remove(place.id, "snapshots", gone)
 
 

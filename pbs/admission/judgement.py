@@ -67,12 +67,12 @@ def clock_fault(claimed: datetime | None, begun: datetime, now: datetime) -> str
     return None
 
 
-def never_before(there: list[Receipt], now: datetime) -> datetime:
-    """The time of a new receipt: our clock's, but never before one that is there already.
+def never_before(newest: Receipt | None, now: datetime) -> datetime:
+    """The time of a new receipt: our clock's, but never before the newest one that is there already.
 
     A clock that was set back would otherwise make an older snapshot `latest`.
     """
-    return max([now, *(receipt.time + TICK for receipt in there)])
+    return max(now, newest.time + TICK) if newest is not None else now
 
 
 def _span(span: timedelta) -> str:

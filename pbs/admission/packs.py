@@ -47,7 +47,9 @@ class Packs:
 
     async def rounds(self, stop: asyncio.Event) -> None:
         """Do the same with what has arrived so far, again and again; nothing that goes wrong here ends the run."""
-        folders: dict[str, int] = {}
+        known = self._ledger.manifests.of(self._place.id)
+        # What was looked through before the door opened is not looked through again.
+        folders = dict(known.folders) if known is not None else {}
         since = self._clock.monotonic()
         while not stop.is_set():
             try:

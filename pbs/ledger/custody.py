@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, ScalarSelect, func, insert, select, update
+from sqlalchemy import Engine, Row, ScalarSelect, func, insert, or_, select, update
 
 from pbs.errors import LedgerError, NotFound
 from pbs.ledger.rows import parts
@@ -108,6 +108,18 @@ class Custody:
                     insert(entry).values(time=now, source=name, run=run, name=FORGOTTEN, detail=detail)
                 )
         return [row.reference for row in gone]
+
+    def going(self, name: str, among: Collection[str]) -> dict[str, bool]:
+        """Of these snapshots of a source those that are forgotten (True) or were to be (False)."""
+        going = or_(receipt.c.state == ReceiptState.FORGOTTEN, receipt.c.leaving.is_not(None))
+        found: dict[str, bool] = {}
+        with self._engine.connect() as db:
+            for part in parts(among):
+                query = select(receipt.c.reference, receipt.c.state).where(
+                    receipt.c.repository == _repository(name), receipt.c.reference.in_(part), going
+                )
+                found |= {row.reference: row.state == ReceiptState.FORGOTTEN for row in db.execute(query)}
+        return found
 
     def last(self, *names: str, about: str) -> Note | None:
         """The newest note of one of these names about a source."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -35,9 +36,10 @@ from pbs.ledger.slots import Slots
 from pbs.ledger.telling import Telling
 from pbs.ledger.upkeep import Upkeep
 from pbs.ledger.vitals import VitalSigns
-from pbs.model import Kind, Outcome, Receipt, Repository, Run, RunState
+from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
+OF_USERS = (receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
 
 
 def schema_version(engine: Engine) -> str | None:
@@ -264,22 +266,42 @@ class Ledger:
             if there is None:
                 db.execute(insert(receipt).values(**rows.receipt_values(value, known.id)))
 
-    def receipts(self, name: str) -> list[Receipt]:
-        """Every receipt of a source, oldest first by our clock."""
-        return self._receipts(name)
+    def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
+        """Every receipt of a source, or those that stand so, oldest first by our clock."""
+        return self._receipts(name, *([receipt.c.state.in_(states)] if states else []))
 
     def usable(self, name: str) -> list[Receipt]:
         """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first."""
-        return self._receipts(name, receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
+        return self._receipts(name, *OF_USERS)
 
-    def _receipts(self, name: str, *wanted: ColumnElement[bool]) -> list[Receipt]:
+    def usable_of(self, name: str, ids: Collection[str]) -> list[Receipt]:
+        """Those of these snapshots."""
+        parts = rows.parts(ids)
+        return [
+            each for part in parts for each in self._receipts(name, *OF_USERS, receipt.c.reference.in_(part))
+        ]
+
+    def same(self, name: str, tree: str) -> list[Receipt]:
+        """Those that hold this very tree."""
+        return self._receipts(name, *OF_USERS, receipt.c.tree == tree)
+
+    def newest(self, name: str) -> Receipt | None:
+        """The last one of all of them."""
+        found = self._receipts(name, *OF_USERS, last=1)
+        return found[0] if found else None
+
+    def _receipts(self, name: str, *wanted: ColumnElement[bool], last: int | None = None) -> list[Receipt]:
+        """Oldest first; or only so many of the newest, newest first."""
         query = (
             select(receipt)
             .join(repository, repository.c.id == receipt.c.repository)
             .join(source, source.c.uid == repository.c.source)
             .where(source.c.name == name, *wanted)
-            .order_by(receipt.c.time, receipt.c.seq)
         )
+        if last is None:
+            query = query.order_by(receipt.c.time, receipt.c.seq)
+        else:
+            query = query.order_by(receipt.c.time.desc(), receipt.c.seq.desc()).limit(last)
         with self._engine.connect() as db:
             return [rows.receipt(row, name) for row in db.execute(query)]
 

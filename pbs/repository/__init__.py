@@ -33,7 +33,7 @@ from pbs.repository.restic import (
     tool,
     version,
 )
-from pbs.repository.sealed import junk
+from pbs.repository.sealed import junk, own_id
 from pbs.repository.survey import Survey, config_digest, everything, new_packs, size_of, steady, survey
 from pbs.repository.trees import Tree, UnsoundTree, patience, sound
 from pbs.repository.views import View, view
@@ -83,6 +83,7 @@ __all__ = [
     "new_packs",
     "normal",
     "open_key",
+    "own_id",
     "own_key",
     "packs",
     "patience",

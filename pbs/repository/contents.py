@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ PACK_FOLDER = re.compile(r"[0-9a-f]{2}")
 # What rest-server, and restic on this disk, write to before it gets its name; killed ones leave it, nobody else removes it.
 TORN = re.compile(r"[0-9a-f]{64}(\.rest-server-temp|-tmp-)[0-9]*")
 MOST_STRAYS = 1000
+NOTHING: Mapping[str, int] = {}
 FOLDERS = frozenset({"data", "index", "keys", "locks", "snapshots"})
 
 
@@ -64,10 +65,17 @@ def packs(path: Path) -> dict[str, int]:
     return found
 
 
-def clear_uploads(path: Path) -> int:
-    """Remove torn uploads, and say how many. Only where no source can reach the repository."""
+def clear_uploads(path: Path, looked: Mapping[str, int] = NOTHING) -> int:
+    """Remove torn uploads, and say how many. Only where no source can reach the repository.
+
+    `looked`: pack folders and their times, as a look through them left them: nothing came into one that still has it.
+    """
     folders = [path / folder for folder in ("index", "keys", "locks", "snapshots")]
-    folders += [Path(entry.path) for entry in entries(path / "data") if entry.is_dir(follow_symlinks=False)]
+    for entry in entries(path / "data"):
+        if entry.is_dir(follow_symlinks=False):
+            time = entry.stat(follow_symlinks=False).st_mtime_ns if entry.name in looked else None
+            if time is None or looked[entry.name] != time:
+                folders.append(Path(entry.path))
     removed = 0
     for folder in folders:
         for entry in entries(folder):

@@ -51,15 +51,13 @@ def open_key(content: bytes, password: str) -> bytes:
         keys = _derive(password, salt, n, r, p)
     except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise _strange(str(error)) from error
-    nonce, hidden, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
-    try:
-        Poly1305.verify_tag(tag_key(keys, nonce), hidden, tag)
-    except InvalidSignature:
+    master = unsealed(keys, data)
+    if master is None:
         raise WrongPassword(
             "the password does not open the repository's key file",
             "compare etc/keys with the recovery sheet made by `pbs key export`",
-        ) from None
-    return _mask(keys, nonce, hidden)
+        )
+    return master
 
 
 def key_cost(content: bytes) -> int:
@@ -93,6 +91,16 @@ def sealed(keys: bytes, data: bytes) -> bytes:
     nonce = os.urandom(BLOCK)
     hidden = _mask(keys, nonce, data)
     return nonce + hidden + Poly1305.generate_tag(tag_key(keys, nonce), hidden)
+
+
+def unsealed(keys: bytes, data: bytes) -> bytes | None:
+    """What was sealed with these keys; None where it was not."""
+    nonce, hidden, tag = data[:BLOCK], data[BLOCK:-BLOCK], data[-BLOCK:]
+    try:
+        Poly1305.verify_tag(tag_key(keys, nonce), hidden, tag)
+    except (InvalidSignature, ValueError):  # or too short to be sealed at all
+        return None
+    return _mask(keys, nonce, hidden)
 
 
 def keys_of(master: bytes) -> bytes:

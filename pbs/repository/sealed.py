@@ -1,4 +1,5 @@
-"""Which files a source uploaded that restic never made: they would stop every restic that meets them, ours and theirs.
+"""What is sealed with the repository's own key: its config, which names it; and which files a source uploaded that restic
+never made: they would stop every restic that meets them, ours and theirs.
 
 Each file of index/ and snapshots/ is sealed with the repository's own key. What is not cannot ever be read, so nothing
 is lost with it. This module judges by that seal alone: it takes nothing apart and believes no content.
@@ -16,8 +17,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pbs.errors import PbsError
+from pbs.model import SNAPSHOT_ID
+from pbs.repository import messages
 from pbs.repository.contents import inventory
-from pbs.repository.keyfile import BLOCK, keys_of, open_key, tag_key
+from pbs.repository.keyfile import BLOCK, keys_of, open_key, tag_key, unsealed
 from pbs.repository.restic import Handle
 
 CHUNK = 1 << 20
@@ -34,6 +37,20 @@ def junk(handle: Handle, kind: str, names: Iterable[str]) -> frozenset[str]:
             if _is_junk(handle.path / kind / name, keys or b""):
                 found.add(name)
     return frozenset(found)
+
+
+def own_id(handle: Handle) -> str | None:
+    """The repository's own id, from its config, as `identity` tells it: without a start of restic.
+
+    None where our key does not open it, or it is anything but plain: restic says best what is wrong then.
+    """
+    keys = keys_in(handle) if handle.key is not None else None
+    try:
+        config = unsealed(keys, (handle.path / "config").read_bytes()) if keys is not None else None
+    except OSError:
+        return None
+    found = (messages.record(config) or {}).get("id") if config is not None else None
+    return found if isinstance(found, str) and SNAPSHOT_ID.fullmatch(found) else None
 
 
 def keys_in(handle: Handle) -> bytes | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from pbs.model import Kind, Outcome, Receipt, Run, Source
+from pbs.model import Kind, Outcome, Receipt, ReceiptState, Run, Source
 from pbs.retention.holds import BAD, Facts, doubtful, frozen
-from pbs.retention.plan import Plan, make_plan
+from pbs.retention.plan import COUNTED, Plan, make_plan
 
 CONFIRMED, UNREADABLE, RESUMED = "retention-confirmed", "unreadable", "resumed"
 # A run that somebody stopped, or that died with the service, says nothing of the source.
@@ -60,8 +60,8 @@ class Records(Protocol):
         """Notes and damage."""
         ...
 
-    def receipts(self, name: str) -> list[Receipt]:
-        """Every receipt of a source."""
+    def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
+        """Every receipt of a source, or those that stand so."""
         ...
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
@@ -94,7 +94,7 @@ def held_words(held: Note, name: str) -> str:
 def plan_now(records: Records, source: Source, now: datetime, facts: Facts | None = None) -> Plan:
     """The plan of this moment. `facts` stand in for those of the ledger where a pull knows newer ones: its own."""
     known = facts or facts_of(records, source.name)
-    receipts = records.receipts(source.name)
+    receipts = records.receipts(source.name, *COUNTED)
     return make_plan(
         source.name,
         receipts,

@@ -18,8 +18,10 @@ def wanted(work: Work) -> bool:
 
 def _needless(work: Work) -> str | None:
     """Why nothing is to be imported; None where something is."""
-    usable = work.records.usable(work.source.name)
-    if any(receipt.state is ReceiptState.LEGACY for receipt in usable) or (usable and not _failed(work)):
+    records, name = work.records, work.source.name
+    if records.newest(name) is not None and (
+        not _failed(work) or records.receipts(name, ReceiptState.LEGACY)
+    ):
         return "nothing to import: the repository already holds snapshots"
     if not work.legacy.present():
         return "nothing to import: there is no rdiff-backup tree of this source"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pbs import retention
 from pbs.errors import PbsError
-from pbs.model import Damage, Kind, Outcome, Receipt, RootMeta, Run, Snapshot
+from pbs.model import Damage, Kind, Outcome, Receipt, ReceiptState, RootMeta, Run, Snapshot
 from pbs.runs.brought import Restored
 from pbs.space import Space
 
@@ -341,12 +341,16 @@ class Records(Protocol):
         """The newest run of the source, of this kind and one of these outcomes where any are given."""
         ...
 
-    def receipts(self, name: str) -> list[Receipt]:
-        """Every receipt of the source, oldest first."""
+    def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
+        """Every receipt of the source, or those that stand so, oldest first."""
         ...
 
     def usable(self, name: str) -> list[Receipt]:
         """The admitted and imported ones, oldest first."""
+        ...
+
+    def newest(self, name: str) -> Receipt | None:
+        """The last of those."""
         ...
 
     def note(

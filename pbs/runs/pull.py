@@ -91,12 +91,6 @@ def _left(before: Verdict) -> list[str]:
     return [f"an earlier run left {', '.join(before.incidents)}: set aside, see `pbs quarantine list`"]
 
 
-def _total(work: Work) -> Receipt | None:
-    """The newest snapshot, whose size foretells this one's."""
-    usable = work.records.usable(work.source.name)
-    return usable[-1] if usable else None
-
-
 async def _transfer(work: Work, room: Room) -> Event:
     """Everything that happens while the source can reach its endpoint. Returns the agent's `end`."""
     work.stages.enter("connect", host=work.source.address.host, port=work.source.address.port)
@@ -249,7 +243,7 @@ def _reached(work: Work, counter: Counter) -> tuple[int, ...]:
 
 def backup_request(work: Work, listen: str) -> Event:
     """What the agent is asked to do. Its parent is named by us, from the receipts, never found by restic."""
-    parent = _total(work)
+    parent = work.records.newest(work.source.name)
     limits = work.source.limits
     return {
         "protocol": PROTOCOL,

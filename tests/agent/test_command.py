@@ -155,6 +155,27 @@ def test_old_restic(both: Any, version: str, part: str) -> None:
         assert "0.17" in said.end["message"]
 
 
+def test_a_restic_says_its_version_once(place: Any) -> None:
+    """It is not started again for that until its file is another one, or what was remembered makes no sense."""
+    counted, cache = place.root / "counted", place.root / "cache"
+    fake = place.root / "fake"
+    place.restic = str(fake)
+    place.profile()
+
+    def told(version: str, starts: int) -> None:
+        assert version == place.say("ping").hello["restic"]
+        assert starts == len(counted.read_text().splitlines())
+
+    for number, version in enumerate(("0.19.1", "0.20.0")):
+        fake.write_text(f"#!/bin/sh\necho x >>{counted}\necho restic {version} compiled with go\n")
+        fake.chmod(0o755)
+        told(version, number + 1)
+        told(version, number + 1)
+    for number, junk in enumerate(("", "{}", "[" * 9000, f'["{fake}"]')):
+        (cache / "restic-version").write_text(junk)
+        told("0.20.0", number + 3)
+
+
 def test_missing_restic(both: Any) -> None:
     """A restic that the profile names and that is not there is missing, although there may be others."""
     both.restic = "/no/such/restic"

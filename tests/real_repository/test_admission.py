@@ -648,8 +648,8 @@ def test_a_clock_that_was_set_back_makes_no_older_snapshot_the_newest() -> None:
     late = Receipt(
         "a" * 64, "web1", "r", now, now + timedelta(days=900), None, ReceiptState.ADMITTED, Outcome.OK
     )
-    assert never_before([late], now) > late.time
-    assert never_before([], now) == now
+    assert never_before(late, now) > late.time
+    assert never_before(None, now) == now
 
 
 # What nobody may do

@@ -36,6 +36,7 @@ from pbs.repository import (
     inventory,
     listing,
     open_key,
+    own_id,
     own_key,
     require,
     seal_key,
@@ -71,7 +72,7 @@ async def test_create(tmp_path: Path, password: str | None) -> None:
     path.parent.mkdir()
     found, key = await create(path, password, tmp_path / "cache", NOW)
     handle = Handle(path, password, tmp_path / "cache", key)
-    assert found == await identity(handle)
+    assert found == await identity(handle) == own_id(handle)
     assert {key} == inventory(path).keys
     assert inventory(path).strays == ()
     assert json.loads((path / "keys" / str(key)).read_bytes())["N"] == 1024
@@ -80,6 +81,21 @@ async def test_create(tmp_path: Path, password: str | None) -> None:
     started = time.process_time()
     await check(handle)
     assert time.process_time() - started < 5
+
+
+def test_an_id_that_is_told_without_restic_is_one_that_restic_would_tell(handle: Handle) -> None:
+    """With another password, another key, a config that was changed or none: none is told, so that restic is asked."""
+    assert own_id(handle) is not None
+    assert own_id(replace(handle, password="another")) is None
+    assert own_id(replace(handle, key=None)) is None
+    config = handle.path / "config"
+    content = config.read_bytes()
+    config.chmod(0o600)
+    for changed in (b"", content[:20], bytes([content[0] ^ 1]) + content[1:], content + b"x"):
+        config.write_bytes(changed)
+        assert own_id(handle) is None
+    config.unlink()
+    assert own_id(handle) is None
 
 
 async def test_made_as_restic_makes_them(tmp_path: Path) -> None:

@@ -240,6 +240,29 @@ def test_a_receipt_comes_back_as_it_was_given(ledger: Ledger, value: Receipt) ->
     assert [value] == [each for each in ledger.receipts("web") if each.id == value.id]
 
 
+def test_of_many_receipts_only_those_that_are_asked_for_are_told(ledger: Ledger) -> None:
+    """The newest, those of some snapshots, of a tree, of a state, and those that go: each as all of them together tell."""
+    states = (*ReceiptState, ReceiptState.ADMITTED)
+    for number, state in enumerate(states):
+        ledger.add_receipt(receipt(number, state=state, tree="a" * 64 if number % 2 else None))
+    ledger.custody.intend("web", [receipt(len(states) - 1).id], "r")
+    everything, usable = ledger.receipts("web"), ledger.usable("web")
+    assert usable[-1] == ledger.newest("web")
+    assert ledger.newest("db") is None
+    ids = [each.id for each in everything]
+    assert usable == ledger.usable_of("web", ids)
+    assert usable[:1] == ledger.usable_of("web", [usable[0].id, "b" * 64])
+    assert ledger.usable_of("web", []) == []
+    assert [each for each in usable if each.tree] == ledger.same("web", "a" * 64)
+    for state in ReceiptState:
+        assert [each for each in everything if each.state is state] == ledger.receipts("web", state)
+    assert {
+        each.id: each.state is ReceiptState.FORGOTTEN
+        for each in everything
+        if each.state is ReceiptState.FORGOTTEN or each.leaving
+    } == ledger.custody.going("web", ids)
+
+
 def test_receipts_are_told_by_our_time(ledger: Ledger) -> None:
     """`latest` is the newest usable one by our clock: never a quarantined one, never what a source claims."""
     ledger.add_receipt(receipt(2))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from pbs.files import lock_folder
-from pbs.repository import clear_locks, inventory, packs
+from pbs.repository import clear_locks, clear_uploads, inventory, packs
 from pbs.scratch import scratch, sweep
 
 ID = "ab" * 32
@@ -63,6 +63,21 @@ def test_locks_are_cleared(tmp_path: Path) -> None:
     assert list((tmp_path / "locks").iterdir()) == []
     assert {ID} == inventory(tmp_path).snapshots
     assert clear_locks(tmp_path / "none") == 0
+
+
+def test_torn_uploads_are_cleared_wherever_something_came(tmp_path: Path) -> None:
+    """A pack folder that was looked through and has its time still is passed over; any other is looked through."""
+    filled(tmp_path)
+    torn = [tmp_path / folder / f"{ID}.rest-server-temp123" for folder in ("data/ab", "index")]
+    for path in torn:
+        path.write_bytes(b"half")
+    then = (tmp_path / "data/ab").stat().st_mtime_ns
+    assert clear_uploads(tmp_path, {"ab": then}) == 1
+    assert [True, False] == [path.exists() for path in torn]
+    assert clear_uploads(tmp_path, {"ab": then - 1}) == 1
+    torn[0].write_bytes(b"half")
+    assert clear_uploads(tmp_path) == 1
+    assert {ID: 5} == packs(tmp_path)
 
 
 def test_scratch_goes_with_its_block(tmp_path: Path) -> None:

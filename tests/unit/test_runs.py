@@ -142,8 +142,11 @@ class Tools:
         self._step("alone")
         yield not self.in_use
 
-    def receipts(self, name: str) -> list[Receipt]:
-        return list(self.receipt_list)
+    def newest(self, name: str) -> Receipt | None:
+        return next(iter(self.usable(name)[::-1]), None)
+
+    def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
+        return [each for each in self.receipt_list if not states or each.state in states]
 
     def inventory(self) -> Any:
         return SimpleNamespace(snapshots=frozenset(self.found))
