@@ -14,8 +14,12 @@ _PACKAGE = Path(__file__).parent
 
 @cache
 def _environment() -> Environment:
-    # Imported by whoever renders: others come by this door on their way.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+    from jinja2 import (  # noqa: PLC0415 - many come by this door who render nothing
+        Environment,
+        FileSystemLoader,
+        StrictUndefined,
+        select_autoescape,
+    )
 
     # A wheel carries the templates inside the package; a checkout has them at its top.
     folders = [_PACKAGE / "_templates", _PACKAGE.parent / "templates"]

@@ -55,8 +55,7 @@ def stop(home: Home, grace: float, say: Callable[[str], None]) -> list[Run]:
     Raises:
         ServiceDown: nobody serves it.
     """
-    # Imported by whoever stops it: others only ask whether anybody does.
-    from pbs.ledger import open_ledger
+    from pbs.ledger import open_ledger  # noqa: PLC0415 - others only ask whether anybody stops it
 
     if not served(home):
         raise ServiceDown("the service is not running in this home", "start it with `pbs serve`")

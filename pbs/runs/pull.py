@@ -20,7 +20,7 @@ from pbs.errors import (
     PbsError,
     TunnelBroken,
 )
-from pbs.model import Ending, Outcome, Receipt, ReceiptState, RootMeta, Snapshot
+from pbs.model import Ending, Outcome, ReceiptState, RootMeta, Snapshot
 from pbs.runs import retaining
 from pbs.runs.causes import end_error, why_failed
 from pbs.runs.ports import Counter, Event, Talk, Verdict
