@@ -34,7 +34,7 @@ from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.scratch import sweep
 from pbs.space import Space, space_of
-from pbs.threads import in_thread
+from pbs.threads import in_thread, in_thread_until
 
 
 def place_of(home: Home, known: Repository, inherit: tuple[int, ...] = ()) -> Place:
@@ -166,7 +166,8 @@ class KnownRepository:
     async def read_again(self, folder: str) -> repository.Reading:
         """Read every pack of a folder that should be there."""
         known = self._ledger.manifests.names(self.place.id, "data", folder)
-        return await in_thread(repository.read_again, self.handle.path / "data" / folder, known)
+        place = self.handle.path / "data" / folder
+        return await in_thread_until(partial(repository.read_again, place, known))
 
     def holds(self, pack: str) -> bool:
         """Whether there is a file of this pack's name."""

@@ -6,7 +6,7 @@ It finds what a disk has done to a repository: changed, cut and missing files. I
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,12 @@ class Reading:
     bad: Mapping[str, str]
 
 
-def read_again(folder: Path, known: Collection[str]) -> Reading:
-    """Read the files that should be in a folder."""
+def read_again(folder: Path, known: Collection[str], stop: Callable[[], bool] = lambda: False) -> Reading:
+    """Read the files that should be in a folder; no more of them once `stop` says so."""
     count, total, bad = 0, 0, {}
     for name in sorted(known):
+        if stop():
+            break
         read, fault = _read(folder / name)
         if fault is not None:
             # Once more: what a disk or a cable does wrong once is no damage yet.

@@ -32,14 +32,17 @@ async def landing(parent: Path, name: str, clock: Clock) -> AsyncIterator[Scratc
         HomeError: it cannot be made, or not be written out to the disk.
     """
     files.make_folder(parent)
-    half = scratch.make(parent, HALF)
+    half, whole = scratch.make(parent, HALF), False
     try:
         yield half
         await in_thread(files.sync_disk, half.path)
         files.move(half.path, parent / name)
+        # From here on nothing is waited for: who is cancelled now has come to the end.
+        whole = True
     finally:
         try:
-            await in_thread(_clear, half.path, clock)
+            if not whole:
+                await in_thread(_clear, half.path, clock)
         finally:
             os.close(half.descriptor)
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from aftermath import PATIENCE, Stand, stand
-from kinds import IDLE, INNER, KINDS, PULL, SLOW
+from kinds import EVERY, IDLE, PULL, SLOW
 from scenes import Fault, Missed, Scene
 from stage import PBS, eventually
 
@@ -21,7 +21,6 @@ from pbs.endpoint import Supervisor
 from pbs.files import FileLock
 from pbs.model import Outcome
 
-EVERY = (*KINDS["migrate"].stages, *INNER, "aside", "retention", "prune", "reading", "structure", "restore")
 OK, FAILED, INTERRUPTED = Outcome.OK, Outcome.FAILED, Outcome.INTERRUPTED
 
 

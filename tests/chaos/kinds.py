@@ -211,6 +211,8 @@ KINDS = {
     "check": RunKind(("reading", "structure"), unchanged, words=("check",)),
 }
 
+EVERY = tuple(dict.fromkeys(stage for kind in KINDS.values() for stage in kind.stages))
+
 
 @contextlib.contextmanager
 def _new_source(stand: Stand) -> Iterator[Stand]:

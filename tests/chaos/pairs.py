@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aftermath import PATIENCE, is_dead
-from kinds import IDLE, PULL
+from kinds import EVERY, IDLE, PULL
 from scenes import Fault, Scene
+from shared import here
 from stage import PBS, eventually
 
 from pbs.files import lock_folder
@@ -186,7 +187,18 @@ def stop_following(scene: Scene) -> None:
     assert stand.ended(waiting["id"]).outcome is OK
 
 
+def cancel(scene: Scene) -> None:
+    """Somebody wants a run to stop: it ends soon, as cancelled or as what it had become."""
+    assert scene.run is not None
+    code, _, told = here(scene.stand.pbs, "cancel", scene.run.id)
+    assert code == 0 or "has ended already" in told, told
+
+
 FAULTS = (
+    Fault(
+        "cancel-run", ("F1",), "somebody cancels the run", cancel, stages=EVERY,
+        ends=frozenset({OK, Outcome.CANCELLED}), says="cancelled by", usual=("prune/prune",),
+    ),
     Fault(
         "second-service", ("F20",), "somebody serves the same home a second time", second_service, kinds=("changed",),
         stages=("backup",), ends=frozenset({OK}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from pbs.errors import NotFound, RunOver
 from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.model import Cause, Kind, Outcome, Receipt, ReceiptState, RunState
+from pbs.repository import read_again
 from pbs.runs.halt import Halt, cancelled, stopped
 from pbs.runs.progress import PACE, Progress
 from pbs.runs.stages import STAGES, Stage, Stages
-from pbs.threads import in_thread
+from pbs.threads import in_thread, in_thread_until
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LAST = Receipt("a" * 64, "web", "r", NOW, NOW, NOW, ReceiptState.ADMITTED, Outcome.OK, files=10, bytes=1000)
@@ -130,6 +131,25 @@ async def test_a_thread_is_waited_for() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done.is_set()
+
+
+async def test_a_thread_hears_that_nobody_waits(tmp_path: Path) -> None:
+    """Reading a large folder again ends with the run that wanted it, at the next file."""
+    begun, heard = threading.Event(), threading.Event()
+
+    def act(stop: Callable[[], bool]) -> None:
+        begun.set()
+        while not stop():
+            pass
+        assert read_again(tmp_path, ["a" * 64], stop).files == 0
+        heard.set()
+
+    task = asyncio.create_task(in_thread_until(act))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert heard.is_set()
 
 
 # stages
