@@ -36,6 +36,8 @@ HEAD = (
     "SCHEDULE",
     "NEXT (UTC)",
 )
+# What is asked for now and then.
+SLOW = ("health", "disk", "sources")
 RIGHT = frozenset({5, 6, 7, 8})
 Facts = dict[str, Any]
 
@@ -90,16 +92,14 @@ def _watch(home: Home, *, everything: bool) -> None:
     """Until Ctrl-C: in place on a terminal, as lines elsewhere."""
     clock, pause = _time()
     live = sys.stdout.isatty()
-    sources: list[Facts] | None = None
-    disk: Facts | None = None
+    known: Facts | None = None
     asked = clock()
     with _screen(live) as show:
         while True:
             if clock() - asked >= SOURCES_SECONDS:
-                sources, disk, asked = None, None, clock()
-            facts = _facts(home, sources, disk)
-            sources, disk = facts["sources"], facts["disk"]
-            show(_drawn(facts, None if everything else _room(live)) if live else _now_lines(facts))
+                known, asked = None, clock()
+            known = _facts(home, known)
+            show(_drawn(known, None if everything else _room(live)) if live else _now_lines(known))
             pause(LOOK_SECONDS if live else PLAIN_SECONDS)
 
 
@@ -146,8 +146,8 @@ def _room(live: bool) -> int:
     return max(LEAST_LINES, shutil.get_terminal_size().lines - 6) if live else MOST_LINES
 
 
-def _facts(home: Home, sources: list[Facts] | None, disk: Facts | None = None) -> Facts:
-    """Everything that is shown; the sources and the disk are asked for unless they are given."""
+def _facts(home: Home, known: Facts | None) -> Facts:
+    """Everything that is shown; what costs the more the more sources there are is as it was `known` shortly before."""
     from pbs.cli.client import Service
     from pbs.endpoint import Supervisor
     from pbs.stopping import draining
@@ -155,12 +155,12 @@ def _facts(home: Home, sources: list[Facts] | None, disk: Facts | None = None) -
     try:
         programs = Supervisor(home.supervisor_socket, home.etc / "supervisord.d").all()
         service = Service(home.controller_socket)
-        found = sources if sources is not None else service.get("/api/v1/sources")["sources"]
-        disk = disk if disk is not None else service.get("/api/v1/disk")
+        slow = {each: known[each] for each in SLOW} if known is not None else _slow(service)
         running = service.get("/api/v1/runs?state=running&limit=1000")["runs"]
     except ServiceDown:
         programs, running = [], []
         found, disk = _stopped(home)
+        slow = {"health": None, "disk": disk, "sources": found}
     services = [
         {"name": each["name"], "state": each["statename"].lower(), "pid": each["pid"] or None}
         for each in programs
@@ -171,8 +171,17 @@ def _facts(home: Home, sources: list[Facts] | None, disk: Facts | None = None) -
         "stopping": draining(home),
         "services": services,
         "runs": [_with_progress(home, run) for run in running],
-        "disk": disk,
-        "sources": found,
+        **slow,
+    }
+
+
+def _slow(service: Any) -> Facts:
+    """How promises stand, the disk, and the sources."""
+    promises = service.get("/api/v1/promises?kept=no")
+    return {
+        "health": {word: promises[word] for word in ("state", "kept", "warning", "broken")},
+        "disk": service.get("/api/v1/disk"),
+        "sources": service.get("/api/v1/sources")["sources"],
     }
 
 
@@ -262,7 +271,16 @@ def _headline(facts: Facts) -> str:
            if each["state"] not in ("running", "starting") and not each["name"].startswith("worker-")]  # fmt: skip
     if not facts["running"] or facts["stopping"]:
         return f"{facts['home']}: {_state(facts)}"
-    return f"{facts['home']}: {len(services) - resting} programs run" + (f"; {', '.join(bad)}" if bad else "")
+    health = [_well(facts["health"])] if facts["health"] else []
+    return "; ".join([f"{facts['home']}: {len(services) - resting} programs run", *bad, *health])
+
+
+def _well(health: Facts) -> str:
+    """Whether all is well."""
+    from pbs.promises import State, in_words
+
+    said, detail = in_words({state: health[state] for state in State})
+    return f"{said.lower()}: {detail}" + ("" if health["state"] == "kept" else " (`pbs health` says which)")
 
 
 def _disk_line(disk: Facts) -> str:

@@ -4,6 +4,6 @@ It reads the ledger and the disk, and writes only what it found. It starts nothi
 itself. Only the nouns are named here, so that whoever shows promises need not load what judges them.
 """
 
-from pbs.promises.nouns import RANK, Health, Promise, State, worst, worst_first
+from pbs.promises.nouns import RANK, Health, Promise, State, in_words, worst, worst_first
 
-__all__ = ["RANK", "Health", "Promise", "State", "worst", "worst_first"]
+__all__ = ["RANK", "Health", "Promise", "State", "in_words", "worst", "worst_first"]

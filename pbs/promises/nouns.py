@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -68,6 +68,16 @@ class Health:
 def worst(states: Iterable[State]) -> State:
     """The worst of these; none at all is as bad as can be: nobody looked."""
     return max(states, key=RANK.__getitem__, default=State.BROKEN)
+
+
+def in_words(count: Mapping[State, int]) -> tuple[str, str]:
+    """Is all well? In a few words, and how many promises are not kept."""
+    hard, soft = count[State.BROKEN], count[State.WARNING]
+    parts = [f"{hard} promise{'' if hard == 1 else 's'} broken"] if hard else []
+    parts += [f"{soft} warning{'' if soft == 1 else 's'}"] if soft else []
+    if not parts:
+        return "All is well", f"all {count[State.KEPT]} promises are kept"
+    return "Not all is well" if hard else "Nothing is broken", ", ".join(parts)
 
 
 def worst_first(promises: Iterable[Promise]) -> list[Promise]:

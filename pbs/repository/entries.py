@@ -41,7 +41,7 @@ async def listing(
         nothing = False
         yield entry
     if nothing and where != b"/" and await _lookup(program, snapshot_id, where) is None:
-        raise NotFound(f"the snapshot holds nothing at {messages.cleaned(lossy(where))}", "see `pbs ls`")
+        raise messages.nothing_at(where)
 
 
 async def entry_at(handle: Handle, snapshot_id: str, path: bytes, *, most: int | None = None) -> Entry | None:
@@ -57,7 +57,7 @@ async def entry_at(handle: Handle, snapshot_id: str, path: bytes, *, most: int |
         return None
     found = await _lookup(handle.program(), snapshot_id, where, most)
     if found is None:
-        raise NotFound(f"the snapshot holds nothing at {messages.cleaned(lossy(where))}", "see `pbs ls`")
+        raise messages.nothing_at(where)
     return found
 
 

@@ -14,11 +14,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pbs.errors import NotFound
 from pbs.model import SNAPSHOT_ID, Snapshot
 from pbs.text import clean_line
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 MOST_PATHS = 1000
+ELSEWHERE = (
+    "`pbs find NAME WORD` looks for a part of the name in all snapshots; `pbs ls NAME PATH` shows a folder"
+)
 MOST_TAGS = 100
 LONGEST_TEXT = 4096
 LONGEST_NAME = 255
@@ -70,6 +74,11 @@ class Entry:
 def lossy(raw: bytes) -> str:
     """Bytes as restic shows them in JSON: one U+FFFD for each byte that is no UTF-8."""
     return _SURROGATE.sub(REPLACED, raw.decode("utf-8", "surrogateescape"))
+
+
+def nothing_at(raw: bytes) -> NotFound:
+    """The error of a path that a snapshot does not hold."""
+    return NotFound(f"the snapshot holds nothing at {cleaned(lossy(raw))}", ELSEWHERE)
 
 
 def record(line: bytes) -> dict[str, Any] | None:

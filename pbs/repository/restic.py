@@ -256,8 +256,13 @@ async def dump(handle: Handle, snapshot_id: str, path: bytes, target: int, archi
             "dump", "--archive", archive, present(handle, snapshot_id), path, stdout=target
         )
     except ResticError as error:
+        if "cannot dump file" in error.message and "not found in snapshot" in error.message:
+            raise messages.nothing_at(path) from error
         if "cannot dump file" in error.message:
-            raise NotFound(error.message.removeprefix("restic failed: "), "see `pbs ls`") from error
+            raise NotFound(
+                f"what lies at {messages.cleaned(messages.lossy(path))} has no content of its own",
+                "`pbs restore NAME --to DIR PATH` brings back links and the like",
+            ) from error
         raise
 
 

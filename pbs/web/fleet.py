@@ -17,7 +17,7 @@ from pydantic import BeforeValidator
 
 from pbs.ledger import Standing, Step
 from pbs.model import Outcome, Source
-from pbs.promises import Health, State, worst_first
+from pbs.promises import Health, State, in_words, worst_first
 from pbs.views import promise_view
 from pbs.web.declare import OfAPage, operation
 from pbs.web.face import FACE, Face
@@ -183,14 +183,7 @@ def verdict_of(health: Health, now: datetime) -> Verdict:
     count = Counter(each.state for each in health.promises)
     if now - health.looked > SILENT:
         return Verdict(State.BROKEN, "Nobody has looked whether all is well", "see var/log/controller.log")
-    broken, warned = count[State.BROKEN], count[State.WARNING]
-    soft = f"{warned} warning{'' if warned == 1 else 's'}" if warned else ""
-    if broken:
-        hard = f"{broken} promise{'' if broken == 1 else 's'} broken"
-        return Verdict(State.BROKEN, "Not all is well", ", ".join(filter(None, (hard, soft))))
-    if warned:
-        return Verdict(State.WARNING, "Nothing is broken", soft)
-    return Verdict(State.KEPT, "All is well", f"all {count[State.KEPT]} promises are kept")
+    return Verdict(health.state, *in_words(count))
 
 
 @operation("GET", "/", PAGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -23,11 +23,21 @@ class SomePromises(Asked):
     source: Annotated[str | None, Field(description="Only those of this source.")] = None
 
 
+class AllOrNot(SomePromises):
+    """Whose promises, and whether those that are kept are named too."""
+
+    kept: Annotated[Literal["yes", "no"], Field(description="Whether those that are kept are listed.")] = (
+        "yes"
+    )
+
+
 @operation("GET", "/api/v1/promises", shapes.Promises)
-async def promises(request: web.Request, asked: SomePromises) -> web.StreamResponse:
+async def promises(request: web.Request, asked: AllOrNot) -> web.StreamResponse:
     """Every promise, kept or not, the worst first."""
     health = await request.app[FACE].health()
-    return web.json_response(promises_view(health, _asked(health, asked.source)))
+    return web.json_response(
+        promises_view(health, _asked(health, asked.source), everything=asked.kept == "yes")
+    )
 
 
 @operation("GET", "/health", shapes.Promises, empty={503: "The same, where a promise is broken."})

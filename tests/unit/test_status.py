@@ -22,7 +22,7 @@ def source(name: str, outcome: str | None) -> dict[str, Any]:
 def facts(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A service that runs."""
     return {"home": "/srv/pbs", "running": True, "stopping": False, "services": [], "runs": [], "sources": list(sources), "disk": DISK,
-            **more}  # fmt: skip
+            "health": None, **more}  # fmt: skip
 
 
 def test_a_thousand_sources_fit_a_screen() -> None:
@@ -36,6 +36,18 @@ def test_a_thousand_sources_fit_a_screen() -> None:
     assert lines[-1].startswith("… and ")
     assert "all in order" in lines[-1]
     assert 1000 + 3 == len(_lines(facts(*many), None))
+
+
+def test_whether_all_is_well_stands_in_the_first_line() -> None:
+    """The promises, those of the server too: all kept, or how many are not, and which verb names them."""
+
+    def told(state: str, kept: int, warning: int, broken: int) -> str:
+        health = {"state": state, "kept": kept, "warning": warning, "broken": broken}
+        return _lines(facts(health=health), 24)[0]
+
+    assert told("kept", 24, 0, 0).endswith("; all is well: all 24 promises are kept")
+    bad = "; not all is well: 2 promises broken, 1 warning (`pbs health` says which)"
+    assert told("broken", 24, 1, 2).endswith(bad)
 
 
 def test_it_says_where_nothing_is_removed_and_how_long_nobody_read() -> None:
