@@ -67,6 +67,7 @@ from pbs.repository import (
     sound,
     steady,
     survey,
+    together,
 )
 from pbs.runs.evidence import admitted_facts
 from pbs.runs.ports import Verdict
@@ -143,10 +144,13 @@ class Desk:
             )
             promised = None
         manifest = self._manifest()
-        arrived = await self._take_in(manifest, promised, verdict, NOT_NAMED)
+        # What the snapshot says of itself needs no pack: it is read beside them.
+        arrived, claimed = await together(
+            self._take_in(manifest, promised, verdict, NOT_NAMED), self._claimed(promised)
+        )
         if promised is not None:
             if promised in arrived.new["snapshots"]:
-                await self._admit(promised, outcome, root, imported, verdict)
+                await self._admit(promised, claimed, outcome, root, imported, verdict)
             else:
                 verdict.refusal = AdmissionRefused(
                     f"the agent named the snapshot {promised[:8]}, which did not arrive in this run",
@@ -286,35 +290,39 @@ class Desk:
         begun = self._run.started or self._run.queued
         return patience((self._clock.now() - begun).total_seconds())
 
+    async def _claimed(self, promised: str | None) -> Snapshot | str:
+        """What a snapshot says of itself; why it cannot be read where that is so."""
+        if promised is None:
+            return ""
+        try:
+            return await snapshot(self._place.handle, promised)
+        except PbsError as error:
+            return f"it cannot be read ({error.message})"
+
     async def _admit(
         self,
         promised: str,
+        claimed: Snapshot | str,
         outcome: Outcome,
         root: RootMeta | None,
         imported: datetime | None,
         verdict: Verdict,
     ) -> None:
         self._journal.write("stage", stage="snapshot")
-        try:
-            found = await snapshot(self._place.handle, promised)
-            reason = fits(found, self._place.source, self._run.id, IMPORTED if imported else frozenset())
-            tree = await self._sound(found) if reason is None else Tree()
-        except UnsoundTree as error:
-            reason = error.message
-        except AdmissionRefused:
-            raise
-        except PbsError as error:
-            reason = f"it cannot be read ({error.message})"
-        if reason is not None:
-            await self._put_aside([Found("snapshots", f"snapshots/{promised}", reason)])
+        if isinstance(claimed, str):
+            # Junk beside it may have been in the way, which is gone now.
+            claimed = await self._claimed(promised)
+        tree = await self._judged(claimed, IMPORTED if imported else frozenset())
+        if isinstance(tree, str) or isinstance(claimed, str):
+            await self._put_aside([Found("snapshots", f"snapshots/{promised}", str(tree))])
             self._moved.clear()
             verdict.refusal = AdmissionRefused(
-                f"the snapshot {promised[:8]} is not the one that this run was to make: {reason}",
+                f"the snapshot {promised[:8]} is not the one that this run was to make: {tree}",
                 "look at that machine",
             )
             return
         # Counted here; what the source says of itself is a claim.
-        found = replace(found, files=tree.files, bytes=tree.bytes)
+        found = replace(claimed, files=tree.files, bytes=tree.bytes)
         if imported is None:
             verdict.remarks += await self._doubts.look(found, self._packs.arrived, self._patience())
         self._journal.write("stage", stage="receipt")
@@ -328,18 +336,21 @@ class Desk:
         # After the fact: what the log calls admitted was, should the ledger be lost.
         self._journal.write("admitted", **admitted_facts(value))
         if imported is None:
-            self._next_reading()
+            self._doubts.next_reading(self.reread)
         verdict.snapshot = found
 
-    def _next_reading(self) -> None:
-        """Whether the next run reads every file again: not where this one did, unless a tripwire tripped over it."""
-        if self._doubts.tripped:
-            # Whoever replaced content may have lied about it as well, so that honest runs inherit it.
-            self._ledger.manifests.reread(self._place.id, f"after {self._run.id}, which tripped a wire")
-        elif self.reread is None:
-            self._ledger.manifests.count(self._place.id)
-        else:
-            self._ledger.manifests.reread(self._place.id, None)
+    async def _judged(self, claimed: Snapshot | str, more: frozenset[str]) -> Tree | str:
+        """What a snapshot holds; why it is not the one that the run was to make, where it is not."""
+        if isinstance(claimed, str):
+            return claimed
+        try:
+            return fits(claimed, self._place.source, self._run.id, more) or await self._sound(claimed)
+        except UnsoundTree as error:
+            return error.message
+        except AdmissionRefused:
+            raise
+        except PbsError as error:
+            return f"it cannot be read ({error.message})"
 
     def _level(self) -> Verified:
         if self._source.admission is not Verified.FULL:

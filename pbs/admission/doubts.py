@@ -57,6 +57,17 @@ class Doubts:
             return [*said, f"what changed could not be compared with the snapshot before: {error.message}"]
         return said + self._judged(found, before, arrived, changed)
 
+    def next_reading(self, read: str | None) -> None:
+        """Whether the next run reads every file again: not where this one did (`read` is why), unless it tripped a wire."""
+        manifests, known = self._ledger.manifests, self._place.id
+        if self.tripped:
+            # Whoever replaced content may have lied about it as well, so that honest runs inherit it.
+            manifests.reread(known, f"after {self._run.id}, which tripped a wire")
+        elif read is None:
+            manifests.count(known)
+        else:
+            manifests.reread(known, None)
+
     def _before(self) -> Receipt | None:
         """The newest snapshot that the source sent before; an import is not compared with: it may be months old."""
         newest = self._ledger.newest(self._place.source)

@@ -15,13 +15,14 @@ from sqlalchemy import Engine, Row, ScalarSelect, func, insert, or_, select, upd
 
 from pbs.errors import LedgerError, NotFound
 from pbs.ledger.rows import parts
-from pbs.ledger.schema import damage, entry, reading, receipt, repository, source, writer
+from pbs.ledger.schema import damage, entry, manifest, reading, receipt, repository, source, writer
 from pbs.model import Damage, DamageState, ReceiptState
 
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 FORGOTTEN = "forgotten"
 EXPORTED = "key-exported"
 HELD, RESUMED = "held", "resumed"
+RESUMED_READS = "a person has looked at the source and resumed it"
 MOST_WHY = 1000
 
 
@@ -176,7 +177,7 @@ class Custody:
             db.execute(insert(entry).values(time=now, source=name, run=run, name=HELD, detail=detail))
 
     def resume(self, name: str, now: datetime, by: str | None = None) -> bool:
-        """A person has looked: what is there now is right. False where nothing was held."""
+        """A person has looked: what is there now is right, and the next run reads all of it. False where nothing was held."""
         if self.held(name) is None:
             return False
         newest = (
@@ -188,6 +189,12 @@ class Custody:
         with self._writer.begin() as db:
             detail = json.dumps({"snapshot": db.execute(newest).scalar(), "by": by})
             db.execute(insert(entry).values(time=now, source=name, name=RESUMED, detail=detail))
+            # What came while somebody else held the source may lie about content: no honest run shall go on from it.
+            db.execute(
+                update(manifest)
+                .where(manifest.c.repository == _repository(name))
+                .values(reread=RESUMED_READS)
+            )
         return True
 
     def exported(self, name: str) -> datetime | None:

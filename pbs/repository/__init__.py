@@ -5,7 +5,7 @@ from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
 from pbs.repository.entries import entry_at, folder, listing, normal
 from pbs.repository.finding import Change, Hit, below, changes, find, head
 from pbs.repository.indexes import Arrived
-from pbs.repository.inspection import Inspected, Inspector
+from pbs.repository.inspection import Inspected, Inspector, together
 from pbs.repository.keeping import Kept, fetch, forget, kept, store
 from pbs.repository.keyfile import open_key, seal_key
 from pbs.repository.making import create, own_key
@@ -100,6 +100,7 @@ __all__ = [
     "steady",
     "store",
     "survey",
+    "together",
     "tool",
     "touched",
     "tree_blobs",

@@ -37,7 +37,8 @@ WALL_SECONDS, WALL_BYTES = 600, 1 << 20
 MOST_THREADS = 4
 # How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
 BROKE = frozenset({2, -6, -9, -24})
-MOST_FAILURES = 24
+# Finding out which of many packs it is that breaks restic may be tried so often, and take so long.
+MOST_FAILURES, MOST_FAILED_SECONDS = 24, 300.0
 UNREADABLE = "it is no pack that our key opens"
 DAMAGED = "what it holds is not what it says it holds"
 OTHER_LENGTH = "it says of a blob that it is longer or shorter than it is"
@@ -85,16 +86,16 @@ class Inspector:
         """
         found = Inspected()
         waiting: list[Mapping[str, int]] = [packs]
-        failures = 0
+        failures, lost, now = 0, 0.0, asyncio.get_running_loop().time
         while waiting:
-            part = waiting.pop()
-            if failures >= MOST_FAILURES:
+            part, began = waiting.pop(), now()
+            if failures >= MOST_FAILURES or lost > MOST_FAILED_SECONDS:
                 found.bad |= dict.fromkeys(part, UNREAD)
                 continue
             try:
                 await self._part(part, found)
             except Exceeded:
-                failures += 1
+                failures, lost = failures + 1, lost + now() - began
                 if len(part) == 1:
                     found.bad |= dict.fromkeys(part, GREEDY)
                 else:

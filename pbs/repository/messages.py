@@ -115,15 +115,28 @@ def snapshot(identity: str, values: dict[str, Any]) -> Snapshot:
     return Snapshot(
         id=identity,
         claimed=moment(values.get("time")),
-        host=cleaned(values.get("hostname"), LONGEST_NAME),
+        host=_exact(values.get("hostname")),
         paths=_texts(values.get("paths"), MOST_PATHS, LONGEST_TEXT),
-        tags=_texts(values.get("tags"), MOST_TAGS, LONGEST_NAME),
+        tags=_tags(values.get("tags")),
         files=count(summary.get("total_files_processed")),
         bytes=count(summary.get("total_bytes_processed")),
         added_bytes=count(summary.get("data_added")),
         stored_bytes=count(summary.get("data_added_packed")),
         tree=tree_id if isinstance(tree_id, str) and SNAPSHOT_ID.fullmatch(tree_id) else None,
     )
+
+
+def _exact(value: object) -> str:
+    """A name that is compared: one that had to be cleaned is another one, and looks so."""
+    text = cleaned(value, LONGEST_NAME)
+    return text if text == value else text + REPLACED
+
+
+def _tags(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        return ()
+    more = (REPLACED,) if len(values) > MOST_TAGS else ()
+    return tuple(_exact(value) for value in values[:MOST_TAGS]) + more
 
 
 def _texts(values: object, most: int, longest: int) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ LARGEST_FILE = 1 << 30
 # A pack has 4 MiB at least unless it is the last one: so many may be smaller, and one more for each of these bytes.
 MOST_SMALL_FILES = 5000
 FILE_BYTES = 256 << 10
+# A backup asks for each index that is there and sends packs: so many requests, and one more for each of these bytes.
+MOST_REQUESTS, REQUEST_BYTES = 200_000, 64 << 10
 MOST_DENIALS = 100
 KEPT_DENIALS = 20
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -66,6 +68,7 @@ class Gate:
     written: int = 0
     _returned: int = 0
     _files: int = 0
+    _requests: int = 0
     _snapshot: str | None = None
     _locks: set[str] = field(default_factory=set)
     _held: set[str] = field(default_factory=set)
@@ -83,6 +86,9 @@ class Gate:
         Raises:
             Denied: it is none that a backup makes.
         """
+        self._requests += 1
+        if self._requests > MOST_REQUESTS + (self.written + self._returned) // REQUEST_BYTES:
+            self.cut = self.cut or "it asked far more often than a backup does"
         if self.cut is not None:
             raise Denied
         found = _FILE.fullmatch(path)

@@ -87,3 +87,6 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
     rows = [line for line in page.splitlines() if re.match(r"\| (T\d|\| )", line)]
     assert len(rows) > 25
     assert [row for row in rows if not NAMED.search(row)] == []
+    # Every attack of the table that all of this began with.
+    told = {int(number) for row in rows for number in re.findall(r"\bT(\d+)\b", row.split("|")[1])}
+    assert told == set(range(1, 32))

@@ -479,6 +479,20 @@ def test_a_file_that_holds_more_than_it_says_fills_no_disk(
             asyncio.run(restore(there.program(), snapshot, out, below))
 
 
+def test_packs_that_cost_too_much_cost_it_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T14: which of many packs breaks restic is looked for only for so long; what was not read is set aside as that."""
+    monkeypatch.setattr("pbs.repository.inspection.memory_limit", lambda: 16 << 20)
+    monkeypatch.setattr("pbs.repository.inspection.MOST_FAILED_SECONDS", -1.0)
+    stage.begin()
+    for number in range(4):
+        stage.forger().store([(0, os.urandom(1000 + number))])
+    verdict = stage.end(None)
+    assert ["4 pack(s) that do not hold what they say"] == verdict.incidents
+    assert {"it was not read: too much of what came with it could not be"} == {
+        each.reason for each in stage.ledger.quarantine.list("web1")
+    }
+
+
 def test_snapshots_that_nobody_named_are_set_aside(stage: Stage) -> None:
     """T5, T7: forty of any time win nothing; the named one is admitted."""
     stage.begin()

@@ -229,6 +229,19 @@ def test_a_flood_of_small_files_is_cut_off() -> None:
         assert gate.cut == "it sent far more files than a backup is made of"
 
 
+def test_a_flood_of_requests_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T18: asking without end for what is small ends; one that moves bytes may go on."""
+    monkeypatch.setattr(module, "MOST_REQUESTS", 100)
+    gate = Gate()
+    for number in range(300):
+        gate.judge("GET", f"/index/{number:064x}", -1)
+        gate.returned(module.REQUEST_BYTES)
+    with pytest.raises(module.Denied):
+        for _ in range(300):
+            gate.judge("HEAD", "/config", -1)
+    assert gate.cut == "it asked far more often than a backup does"
+
+
 def test_a_read_budget_ends_reading() -> None:
     """Up to its budget a source reads; beyond it nothing goes back, and nothing is let through any more."""
     gate = Gate(read_budget=100)

@@ -486,5 +486,13 @@ def test_a_source_is_held_until_a_person_resumes_it(ledger: Ledger) -> None:
     assert (facts.held, facts.confirmed) == (None, receipt(2).id)
     custody.hold("web", "again", later)
     assert custody.held("web") is not None
+    known = ledger.repository("web")
+    assert known is not None
+    ledger.manifests.begin(known.id, "c", "r3", {})
+    assert custody.resume("web", later)
+    begun = ledger.manifests.of(known.id)
+    assert begun is not None
+    assert begun.reread == "a person has looked at the source and resumed it"
+    custody.hold("web", "again", later)
     ledger.remove_source("web", later, purge=True)
     assert custody.held("web") is None

@@ -125,3 +125,16 @@ def test_complaints_are_words() -> None:
     """restic's JSON errors are repeated as sentences, without what steers a terminal."""
     line = json.dumps({"error": {"message": "no \x1b[2Jspace"}, "item": "/a\nb"})
     assert messages.complaint(line) == "no space (/a b)"
+
+
+def test_names_that_are_compared_are_not_made_alike() -> None:
+    """T5: a host or tag that had to be cleaned, or one among thousands, is not the one that was asked for."""
+    odd = ["web1\0", " web1", "web1\u202e", "web1\x1b[0m"]
+    for each in odd:
+        found = messages.snapshot("a" * 64, {"hostname": each, "tags": [each]})
+        assert "web1" != found.host
+        assert ("web1",) != found.tags
+    many = messages.snapshot("a" * 64, {"hostname": "web1", "tags": ["web1"] * 101})
+    assert {"web1"} != set(many.tags)
+    plain = messages.snapshot("a" * 64, {"hostname": "web1", "tags": ["web1"]})
+    assert ("web1", ("web1",)) == (plain.host, plain.tags)

@@ -686,6 +686,16 @@ def test_a_good_pull_removes_what_no_rule_holds_and_says_so() -> None:
     assert tools.steps[tools.steps.index("alone") + 1] == "shut"
 
 
+def test_nobody_can_send_while_packs_are_removed() -> None:
+    """T11: the endpoint is shut before anything is pruned, and stays so until it is done: no lock of ours has to hold anybody."""
+    tools = Tools(receipt_list=kept(1))
+    ending = played(tools, run=replace(RETAIN, options='{"prune": true}'), keeping=TWO)
+    assert ending.outcome is Outcome.OK
+    at = tools.steps.index("prune")
+    assert "shut" in tools.steps[:at]
+    assert "open" not in tools.steps
+
+
 @pytest.mark.parametrize(
     ("more", "end", "why"),
     [
