@@ -548,6 +548,43 @@ def test_locks_and_keys_and_foreign_names_are_out_of_the_way(stage: Stage) -> No
     stage.pull()
 
 
+def test_things_that_no_request_makes_are_out_of_the_way_too(stage: Stage) -> None:
+    """T13, T16: links, pipes, sparse and empty files, folders in the place of files, names of any bytes, times to come."""
+    first = stage.pull()
+    stage.begin()
+    data = stage.handle.path / "data" / "ab"
+    data.mkdir(exist_ok=True)
+    outside = stage.folder / "outside"
+    outside.write_text("stays")
+    (data / ("ab" * 32)).symlink_to(outside)
+    (data / ("abcd" * 16)).mkdir()
+    (data / ("abce" * 16)).write_bytes(b"")
+    with (data / ("abcf" * 16)).open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    os.mkfifo(data / ("abc0" * 16))
+    os.link(outside, data / ("abc1" * 16))
+    for name in (
+        b"\xff\xfe",
+        "\u00fcn\u00ef\u202ecode".encode(),
+        b"n" * 255,
+        b"\x1b[31m",
+        b"-rf",
+        b"AB" * 32,
+    ):
+        (data / os.fsdecode(name)).write_bytes(b"x")
+    (stage.handle.path / "snapshots" / ("cd" * 32)).symlink_to(outside)
+    (stage.handle.path / "index" / ("cd" * 32)).mkdir()
+    (stage.handle.path / "more").symlink_to("/")
+    os.utime(data, (1 << 33, 1 << 33))
+    verdict = stage.end(None, Outcome.FAILED)
+    assert "3 pack(s) that do not hold what they say" in verdict.incidents
+    assert "12 file(s) or folder(s) that belong in no repository" in verdict.incidents
+    assert outside.read_text() == "stays"
+    stage.exact()
+    stage.pull()
+    assert first in stage.states()
+
+
 @pytest.mark.parametrize("what", ["tree_blob_bomb", "data_blob_bomb"])
 def test_a_bomb_is_no_pack(stage: Stage, what: str) -> None:
     """T14: a few kilobytes that unpack to gigabytes end in a refusal within bounds, and honest packs beside them count."""
