@@ -197,7 +197,7 @@ def cancel(scene: Scene) -> None:
 FAULTS = (
     Fault(
         "cancel-run", ("F1",), "somebody cancels the run", cancel, stages=EVERY,
-        ends=frozenset({OK, Outcome.CANCELLED}), says="cancelled by", usual=("prune/prune",),
+        ends=frozenset({OK, Outcome.CANCELLED}), says="cancelled by", usual=("check/reading",),
     ),
     Fault(
         "second-service", ("F20",), "somebody serves the same home a second time", second_service, kinds=("changed",),

@@ -67,6 +67,23 @@ async def test_devices_only_when_asked(handle: Handle, tree: Path, backup: Backu
     assert not (tmp_path / "part" / "null").exists()
 
 
+async def test_a_disk_that_is_full(handle: Handle, backup: Backup, tmp_path: Path) -> None:
+    """F8: the restore ends at the first name that finds no space, and says so; it does not go on with thousands of others."""
+    tree, small = tmp_path / "src", tmp_path / "small"
+    tree.mkdir()
+    small.mkdir()
+    for number in range(40):
+        (tree / str(number)).write_bytes(os.urandom(100_000))
+    made = await backup(handle, tree)
+    if ROOT:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=True)
+        try:
+            with pytest.raises(RestoreError, match="the disk that it writes to is full"):
+                await put_back(handle, made, small / "out", space=False)
+        finally:
+            subprocess.run(["umount", small], check=True)
+
+
 async def test_a_name_like_a_device(handle: Handle, backup: Backup, tmp_path: Path) -> None:
     """T17: leaving out a device with pattern characters in its name leaves out no file that the pattern would match."""
     tree = tmp_path / "src"
