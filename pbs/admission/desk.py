@@ -181,6 +181,8 @@ class Desk:
             keys = {place.handle.key} if place.handle.key else inventory(path).keys
             sizes = {key: (path / "keys" / key).stat().st_size for key in keys}
             found = self._ledger.manifests.begin(place.id, config_digest(path), self._run.id, sizes)
+            if any(each.state is ReceiptState.ADMITTED for each in self._ledger.usable(place.source)):
+                self._ledger.manifests.reread(place.id, "nothing is known of how its snapshots came")
         drop_forgotten(place, self._ledger)
         if found.own is not None:
             self._journal.write("stage", stage="settle", work=found.own)
@@ -292,10 +294,8 @@ class Desk:
 
     async def _claimed(self, promised: str | None) -> Snapshot | str:
         """What a snapshot says of itself; why it cannot be read where that is so."""
-        if promised is None:
-            return ""
         try:
-            return await snapshot(self._place.handle, promised)
+            return await snapshot(self._place.handle, promised) if promised else ""
         except PbsError as error:
             return f"it cannot be read ({error.message})"
 

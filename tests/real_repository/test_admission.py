@@ -249,8 +249,12 @@ def test_a_repository_from_before_is_read_once(stage: Stage) -> None:
     (again,) = stage.ledger.usable("web1")
     assert (again.id, again.verified, again.time) == (snapshot, Verified.FULL, receipt.time)
     assert '"inspected"' in (stage.folder / "run-2.jsonl").read_text()
+    assert "nothing is known of how its snapshots came" == stage.desk.reread
     stage.exact()
     stage.restores(snapshot, stage.data)
+    assert stage.end(stage.send()).snapshot is not None
+    stage.begin()
+    assert stage.desk.reread is None
 
 
 def test_the_level_structure_reads_headers_and_says_so(stage: Stage) -> None:
