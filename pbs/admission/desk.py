@@ -282,10 +282,12 @@ class Desk:
             if receipt.id in known and receipt.id not in damaged and (tree := counted(receipt, wanted.tree)):
                 return tree
         usable = self._ledger.usable(self._place.source)
-        return await sound(
+        tree = await sound(
             self._place.handle, self._place.work, wanted.id, self._known("index", ""), self._patience(),
             self._source.max_entries, max((each.files or 0 for each in usable), default=0),
         )  # fmt: skip
+        self._journal.write("counted", files=tree.files, bytes=tree.bytes, special=tree.special)
+        return tree
 
     def _patience(self) -> float:
         """The seconds that a look through a snapshot may take, by how long its source took to make it."""
@@ -331,7 +333,6 @@ class Desk:
         )
         time = imported or never_before(self._ledger.newest(self._place.source), value.received)
         value = replace(value, state=ReceiptState.LEGACY if imported else value.state, time=time)
-        self._journal.write("counted", files=tree.files, bytes=tree.bytes, special=tree.special)
         self._ledger.manifests.add_snapshot(value, self._place.id, self._size(promised))
         # After the fact: what the log calls admitted was, should the ledger be lost.
         self._journal.write("admitted", **admitted_facts(value))
