@@ -270,9 +270,13 @@ class Ledger:
         """Every receipt of a source, or those that stand so, oldest first by our clock."""
         return self._receipts(name, *([receipt.c.state.in_(states)] if states else []))
 
-    def usable(self, name: str) -> list[Receipt]:
-        """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first."""
-        return self._receipts(name, *OF_USERS)
+    def usable(self, name: str, last: int | None = None) -> list[Receipt]:
+        """The receipts that answers to users are made from: admitted or imported, and not just leaving; oldest first.
+
+        `last`: only so many, the newest of them.
+        """
+        found = self._receipts(name, *OF_USERS, last=last)
+        return found if last is None else found[::-1]
 
     def usable_of(self, name: str, ids: Collection[str]) -> list[Receipt]:
         """Those of these snapshots."""

@@ -17,7 +17,7 @@ from pbs.web.declare import OfAPage, Role, operation, taken
 from pbs.web.face import FACE, Face, known
 from pbs.web.fleet import STRIP, lines_of, strip_of
 from pbs.web.frame import PAGE, page
-from pbs.web.plot import Plot, plot_of
+from pbs.web.plot import MOST_POINTS, Plot, plot_of
 
 NEWEST_RUNS = 10
 NEWEST_SNAPSHOTS = 30
@@ -51,7 +51,7 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
     face = request.app[FACE]
     name = known(face, asked.name)
     health, overview, plan = await face.health(fresh=False), face.ledger.overview, keeping.current(face, name)
-    usable = face.ledger.usable(name)
+    usable = face.ledger.usable(name, MOST_POINTS)
     return page(
         request,
         "source.html.j2",
@@ -65,7 +65,7 @@ async def source(request: web.Request, asked: OneSource) -> web.StreamResponse:
         strip=strip_of(overview.strips([name], STRIP).get(name, [])),
         runs=[run_view(each) for each in face.ledger.runs(name, limit=NEWEST_RUNS)],
         plan=plan,
-        count=len(usable),
+        count=overview.counts([name]).get(name, 0),
         snapshots=_snapshots(face, name, usable[: -NEWEST_SNAPSHOTS - 1 : -1], plan),
         plots=plots_of(usable),
     )

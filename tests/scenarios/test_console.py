@@ -272,6 +272,7 @@ def test_a_thousand_sources(browser: Browser) -> None:
         expect(page.get_by_role("link", name="1000 in all")).to_be_visible()
         expect(page.locator("tbody tr").first.locator(".outcome")).to_have_text("failed")
         expect(page.locator("tbody tr").first).to_contain_text("last-run broken")
+        expect(page.locator(".verdict")).to_contain_text("Not all is well")
         visitor.see("thousand")
         page.get_by_role("link", name="After").click()
         expect(page.get_by_text("part 2 of 20")).to_be_visible()
@@ -283,6 +284,26 @@ def test_a_thousand_sources(browser: Browser) -> None:
         visitor.see("grown")
         page.goto("/?show=never&sort=name")
         expect(page.locator("tbody tr")).to_have_count(20)
+
+
+def test_why_not_all_is_well(browser: Browser) -> None:
+    """From the first line to what is broken, since when, why and what to do, and to the run that says it: three steps."""
+    with gallery(5) as (address, home), visit(browser, address, home) as visitor:
+        page = visitor.enter()
+        expect(page.locator(".verdict")).to_contain_text("Not all is well: 2 promises broken")
+        visitor.see("broken")
+        page.get_by_role("link", name="last-run broken").click()
+        card = page.locator(".promises .alert")
+        expect(card).to_contain_text("broken · files3 · last-run · since")
+        expect(card).to_contain_text("The last pull refused: not all was as it should be")
+        expect(card).to_contain_text("What to do: look at the log of the run")
+        page.get_by_text("kept", exact=False).first.click()
+        expect(page.get_by_role("row", name="fresh the newest backup is")).to_be_visible()
+        visitor.see("broken-promises")
+        card.get_by_role("link", name="files3").click()
+        expect(page.get_by_role("link", name="not kept")).to_be_visible()
+        page.get_by_role("link", name="refused").first.click()
+        expect(page.get_by_role("status")).to_have_text("refused")
 
 
 def test_an_older_version_is_found_and_taken_out(browser: Browser, place: tuple[Pbs, SourceHost]) -> None:
