@@ -89,7 +89,7 @@ def last_run(case: Case) -> Verdict:
     if bad:
         # A rule of ours that held retention back is told by itself, and is no failure.
         serious = any(run.kind is not Kind.RETAIN or run.outcome is Outcome.FAILED for run in bad)
-        words = "; ".join(f"the last {run.kind} {run.outcome}: {_said(run)}" for run in bad)
+        words = "; ".join(f"the last {run.kind} {_ended(run)}: {_said(run)}" for run in bad)
         verdict = broken if serious else warning
         return verdict(clean(words, LONGEST_REASON), bad[0].hint or f"see `pbs log {bad[0].id}`")
     last = case.known.newest(Kind.PULL, *Outcome)
@@ -97,7 +97,7 @@ def last_run(case: Case) -> Verdict:
         return _never(case, "no pull has ended yet")
     if last.outcome in (Outcome.MISSED, Outcome.INTERRUPTED):
         return warning(
-            f"the last pull {last.outcome}: {_said(last)}", last.hint or f"see `pbs runs {case.source.name}`"
+            f"the last pull {_ended(last)}: {_said(last)}", last.hint or f"see `pbs runs {case.source.name}`"
         )
     return kept(f"the last pull ended {last.outcome} at {_at(last.ended)}")
 
@@ -294,6 +294,10 @@ def _late(case: Case, since: datetime) -> bool:
     """Whether more time has passed since then than its schedule allows."""
     until = deadline(case.source, since)
     return until is not None and case.now > until
+
+
+def _ended(run: Run) -> str:
+    return "failed" if run.outcome is Outcome.FAILED else f"was {run.outcome}"
 
 
 def _said(run: Run) -> str:

@@ -295,7 +295,7 @@ def test_why_not_all_is_well(browser: Browser) -> None:
         page.get_by_role("link", name="last-run broken").click()
         card = page.locator(".promises .alert")
         expect(card).to_contain_text("broken · files3 · last-run · since")
-        expect(card).to_contain_text("The last pull refused: not all was as it should be")
+        expect(card).to_contain_text("The last pull was refused: not all was as it should be")
         expect(card).to_contain_text("What to do: look at the log of the run")
         page.get_by_text("kept", exact=False).first.click()
         expect(page.get_by_role("row", name="fresh the newest backup is")).to_be_visible()
