@@ -129,9 +129,9 @@ class Controller:
         """The size of a source's repository on disk, looked up when a run of it ended; None before that."""
         return self._sizes.get(name)
 
-    async def health(self, *, fresh: bool = True) -> Health:
-        """How all promises stand; not `fresh` = as the last look found them, at once."""
-        return await self._oversight.health(fresh=fresh)
+    async def health(self, *, fresh: bool = True, anew: bool = False) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once; `anew` = looked at now, whatever was seen before."""
+        return await self._oversight.health(fresh=fresh, anew=anew)
 
     @property
     def channels(self) -> Mapping[str, Channel]:

@@ -47,9 +47,9 @@ class Oversight:
     def _seen_here(self) -> Known:
         return replace(self._known(), channels=self._messenger.faults, certificate=self._certificate.newest)
 
-    async def health(self, *, fresh: bool = True) -> Health:
-        """How all promises stand; not `fresh` = as the last look found them, at once."""
-        return (await self._watch.now(fresh=fresh)).health
+    async def health(self, *, fresh: bool = True, anew: bool = False) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once; `anew` = looked at now, whatever was seen before."""
+        return (await self._watch.now(fresh=fresh, anew=anew)).health
 
     @property
     def rates(self) -> Mapping[str, int | None]:

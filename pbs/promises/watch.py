@@ -94,8 +94,13 @@ class Watch:
             raise self._trouble
         return True
 
-    async def now(self, *, fresh: bool = True) -> Look:
-        """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once."""
+    async def now(self, *, fresh: bool = True, anew: bool = False) -> Look:
+        """How everything stands, for somebody who asks; not `fresh` = as the last look found it, at once.
+
+        `anew` = for somebody who changed something that promises hang on: looked at now, whatever was seen before.
+        """
+        if anew:
+            return await self._look()
         if not fresh and self.newest is not None:
             return self.newest
         async with self._one:

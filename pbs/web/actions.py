@@ -101,14 +101,14 @@ async def pin(request: web.Request, asked: Pin) -> web.StreamResponse:
 @operation("POST", "/sources/{name}/hold", PAGE, status=303, form=True)
 async def hold(request: web.Request, asked: Why) -> web.StreamResponse:
     """Let no snapshot of a source be removed until somebody resumes it."""
-    holding.held(request, asked.name, asked.why)
+    await holding.held(request, asked.name, asked.why)
     return go_to(f"/sources/{asked.name}")
 
 
 @operation("POST", "/sources/{name}/resume", PAGE, status=303, form=True)
 async def resume(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """Lift what a tripwire or a person stopped."""
-    holding.resumed(request, asked.name)
+    await holding.resumed(request, asked.name)
     return go_to(f"/sources/{asked.name}")
 
 

@@ -58,8 +58,8 @@ class Face(Protocol):
         """When a source is pulled next by its schedule; None where it has none."""
         ...
 
-    async def health(self, *, fresh: bool = True) -> Health:
-        """How all promises stand; not `fresh` = as the last look found them, at once."""
+    async def health(self, *, fresh: bool = True, anew: bool = False) -> Health:
+        """How all promises stand; not `fresh` = as the last look found them, at once; `anew` = looked at now, whatever was seen before."""
         ...
 
     @property

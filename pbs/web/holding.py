@@ -31,27 +31,29 @@ class WhyHold(OneSource):
 @operation("POST", "/api/v1/sources/{name}/hold", shapes.Hold, role=Role.OPERATOR)
 async def hold(request: web.Request, asked: WhyHold) -> web.StreamResponse:
     """Let no snapshot of it be removed until somebody resumes it. It is backed up as before."""
-    return web.json_response(hold_view(asked.name, held(request, asked.name, asked.why)))
+    return web.json_response(hold_view(asked.name, await held(request, asked.name, asked.why)))
 
 
 @operation("POST", "/api/v1/sources/{name}/resume", shapes.Hold, role=Role.OPERATOR)
 async def resume(request: web.Request, asked: OneSource) -> web.StreamResponse:
     """Lift what a tripwire or a person stopped: somebody has looked, and what is there now is right."""
-    return web.json_response(hold_view(asked.name, resumed(request, asked.name)))
+    return web.json_response(hold_view(asked.name, await resumed(request, asked.name)))
 
 
-def held(request: web.Request, name: str, why: str) -> Note | None:
+async def held(request: web.Request, name: str, why: str) -> Note | None:
     """Hold a source, for whoever asks this; how it stands then."""
     face = request.app[FACE]
     said = clean_line(why, 500) or "no reason was given"
     face.ledger.custody.hold(known(face, name), said, face.time.now(), by=who(request))
+    await face.health(anew=True)
     return face.ledger.custody.held(name)
 
 
-def resumed(request: web.Request, name: str) -> Note | None:
+async def resumed(request: web.Request, name: str) -> Note | None:
     """Lift what stopped a source, for whoever asks this; how it stands then."""
     face = request.app[FACE]
     face.ledger.custody.resume(known(face, name), face.time.now(), who(request))
+    await face.health(anew=True)
     return face.ledger.custody.held(name)
 
 

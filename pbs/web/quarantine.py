@@ -58,6 +58,7 @@ async def removed(face: Face, number: int) -> Quarantined:
     """
     found = face.ledger.quarantine.one(number)
     await asyncio.to_thread(remove, face.ledger, face.home.quarantine(found.source), [found])
+    await face.health(anew=True)
     return face.ledger.quarantine.one(number)
 
 

@@ -127,6 +127,7 @@ def test_a_source_is_held_and_resumed(browser: Browser, place: tuple[Pbs, Source
         page.get_by_label("Why no snapshot").fill("somebody <b>deleted</b> half of it")
         page.get_by_role("button", name="Hold", exact=True).click()
         expect(page.get_by_text("somebody <b>deleted</b> half of it", exact=True)).to_be_visible()
+        expect(page.locator(".promises")).to_contain_text("It is held: somebody <b>deleted</b> half of it")
         visitor.see("held")
         page.goto("/?show=trouble")
         expect(page.get_by_role("link", name="held")).to_be_visible()

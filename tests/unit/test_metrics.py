@@ -129,6 +129,14 @@ def test_prometheus_takes_rules_and_board(tmp_path: Path) -> None:
     assert f"{len(asked)} rules found" in promtool("check", "rules", tmp_path / "board.yml")
 
 
+def test_prometheus_takes_the_configuration_of_the_docs(tmp_path: Path) -> None:
+    """What the page of operations says that Prometheus is told, Prometheus understands."""
+    page = (TEMPLATES.parent / "docs/operations.md").read_text()
+    (told,) = [each for each in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "scrape_configs" in each]
+    (tmp_path / "prometheus.yml").write_text(told)
+    promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+
+
 def test_rules_wake_somebody(tmp_path: Path) -> None:
     """Played by Prometheus: a broken promise wakes after ten minutes and not before, a silent server too; a kept one nobody."""
     looked = NOW.timestamp()
