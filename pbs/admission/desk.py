@@ -37,7 +37,7 @@ from pbs.admission.judgement import (
 )
 from pbs.admission.packs import Packs
 from pbs.clock import Clock
-from pbs.errors import AdmissionRefused, PbsError
+from pbs.errors import AdmissionRefused, HomeError, LedgerError, PbsError
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger
 from pbs.model import (
@@ -348,7 +348,7 @@ class Desk:
             return fits(claimed, self._place.source, self._run.id, more) or await self._sound(claimed)
         except UnsoundTree as error:
             return error.message
-        except AdmissionRefused:
+        except (AdmissionRefused, HomeError, LedgerError):
             raise
         except PbsError as error:
             return f"it cannot be read ({error.message})"

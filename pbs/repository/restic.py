@@ -6,12 +6,15 @@ in the repository: our own locks are the truth. It never asks for `latest`, and 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pbs import files
 from pbs.bounds import Bounds
@@ -29,7 +32,9 @@ from pbs.process import SECRET, Finished, find_tool, run
 from pbs.program import Program
 from pbs.repository import messages
 
+T = TypeVar("T")
 MINIMUM = (0, 19, 0)
+SOON_SECONDS = 60.0
 ANSWER_SECONDS = 600.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEAST_MEMORY = 2 << 30
@@ -101,6 +106,22 @@ def tool() -> Path:
             "restic is not installed on this server", "run ./bootstrap, or install restic ≥ 0.19"
         )
     return found
+
+
+async def once_more(look: Callable[[], Awaitable[T]]) -> T:
+    """What a look comes to; where its restic was killed soon, a second one: that is rarely the fault of what it looked at.
+
+    Raises:
+        PbsError: what the look raises; what its second one does.
+    """
+    begun = asyncio.get_running_loop().time()
+    try:
+        return await look()
+    except ResticError as error:
+        # The kernel kills also who used up his time: then it would only do so again.
+        if error.status != -signal.SIGKILL or asyncio.get_running_loop().time() - begun > SOON_SECONDS:
+            raise
+    return await look()
 
 
 def explain(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:

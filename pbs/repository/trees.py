@@ -19,7 +19,7 @@ from pbs.errors import ResticError
 from pbs.repository import messages
 from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded, indexed, largest, together
 from pbs.repository.messages import REPLACED, TYPES
-from pbs.repository.restic import Handle
+from pbs.repository.restic import Handle, once_more
 from pbs.repository.views import view
 
 MEMORY_PER_BYTE = 32
@@ -130,17 +130,21 @@ async def sound(
     """
     with view(handle.path, work, [snapshot_id], handle.key, index) as shown:
         limited = bounded(handle, shown.path, shown.descriptor, bounds_of(index))
-        bound = most
-        if bound is None:
-            bound = await explained(limited, usual) if 2 * usual > LEAST_ENTRIES else LEAST_ENTRIES
-        try:
-            return await _looked_through(limited, snapshot_id, seconds, bound)
-        except EndlessTree:
-            # Only now is it worth while to find out how many there may be.
-            more = await explained(limited, usual) if most is None else bound
-            if more <= bound:
-                raise
-        return await _looked_through(limited, snapshot_id, seconds, more)
+        return await once_more(lambda: _measured(limited, snapshot_id, seconds, most, usual))
+
+
+async def _measured(handle: Handle, snapshot_id: str, seconds: float, most: int | None, usual: int) -> Tree:
+    bound = most
+    if bound is None:
+        bound = await explained(handle, usual) if 2 * usual > LEAST_ENTRIES else LEAST_ENTRIES
+    try:
+        return await _looked_through(handle, snapshot_id, seconds, bound)
+    except EndlessTree:
+        # Only now is it worth while to find out how many there may be.
+        more = await explained(handle, usual) if most is None else bound
+        if more <= bound:
+            raise
+    return await _looked_through(handle, snapshot_id, seconds, more)
 
 
 async def _looked_through(handle: Handle, snapshot_id: str, seconds: float, most: int) -> Tree:
@@ -188,7 +192,7 @@ async def _whole(handle: Handle) -> None:
             handle, "check", "--json", allow=frozenset({0, 1}), on_line=take, on_complaint=complain
         )
     except Exceeded as error:
-        raise _unsound(BEYOND) from error
+        raise _unsound(BEYOND, error.status) from error
     if len(summaries) != 1 or summaries[0].get("num_errors"):
         raise _unsound(f"a tree that is not whole ({'; '.join(said) or 'restic does not say why'})")
 
@@ -203,7 +207,7 @@ async def _walk(handle: Handle, snapshot_id: str, seconds: float, most: int) -> 
             f"more entries than could be listed within {seconds:g} s, far longer than its source took to walk them"
         ) from error
     except Exceeded as error:
-        raise _unsound(BEYOND) from error
+        raise _unsound(BEYOND, error.status) from error
     except UnsoundTree:
         raise
     except ResticError as error:
@@ -211,5 +215,5 @@ async def _walk(handle: Handle, snapshot_id: str, seconds: float, most: int) -> 
     return walk.tree
 
 
-def _unsound(what: str) -> UnsoundTree:
-    return UnsoundTree(f"it holds {what}", "look at that machine")
+def _unsound(what: str, status: int = 1) -> UnsoundTree:
+    return UnsoundTree(f"it holds {what}", "look at that machine", status)

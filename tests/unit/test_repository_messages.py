@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbs.errors import ResticError
 from pbs.repository import messages
+from pbs.repository.restic import once_more
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -138,3 +141,24 @@ def test_names_that_are_compared_are_not_made_alike() -> None:
     assert {"web1"} != set(many.tags)
     plain = messages.snapshot("a" * 64, {"hostname": "web1", "tags": ["web1"]})
     assert ("web1", ("web1",)) == (plain.host, plain.tags)
+
+
+async def test_a_look_whose_restic_was_killed_is_taken_once_more() -> None:
+    """Memory may run short for a moment: no fault of what was looked at. A second death is told, and so is any other end."""
+    killed, broken = ResticError("killed", None, -9), ResticError("broken", None, 1)
+    assert "seen" == await once_more(_looks([killed]))
+    for ends, left in (([killed, killed, killed], 1), ([broken, killed], 1), ([killed, broken], 0)):
+        with pytest.raises(ResticError):
+            await once_more(_looks(ends))
+        assert left == len(ends)
+
+
+def _looks(ends: list[ResticError]) -> Callable[[], Awaitable[str]]:
+    """A look that ends like these, one after the other, and then well."""
+
+    async def look() -> str:
+        if ends:
+            raise ends.pop(0)
+        return "seen"
+
+    return look
