@@ -110,3 +110,18 @@ def test_what_the_machine_allows_does_not_count(folder: Path, monkeypatch: pytes
     monkeypatch.setenv("APT_CONFIG", str(loose))
     (folder / "mirror/dists/sid/InRelease").unlink()
     assert_refused(folder, "does not have a Release file")
+
+
+def test_what_only_tests_need_is_taken_after_newer_packages_too(folder: Path) -> None:
+    """A new machine lacks both: whoever has installed the newer packages still knows which programs to unpack."""
+    script = (
+        '. "$1"; tools=$2/tools; work=$2; unpacked_of() { [ "$1" != test ] || echo "nobodys-program a-package usr/bin/it"; }; '
+        "install_packages() { :; }; install_newer() { touch $work/had; look install; }; "
+        'find_restic() { [ -e "$work/had" ] || return 1; found_path=/bin/true found_version=99; }; '
+        "find_rest_server() { found_path=/bin/true found_version=99; }; "
+        'take_program() { mkdir -p "$tools/bin"; cp /bin/true "$tools/bin/$1"; }; look test; prepare_tools test'
+    )
+    command = ["bash", "-c", script, "bash", ROOT / "bootstrap", folder]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (folder / "tools/bin/nobodys-program").exists(), ended.stderr
+    assert ended.returncode == 0, ended.stderr
