@@ -218,6 +218,7 @@ class Controller:
             self._look,
             self._reap,
             self._settling.forget,
+            self._settling.end_rotations,
             self._schedule,
             self._upkeep,
             self._call_workers,

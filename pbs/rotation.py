@@ -69,6 +69,8 @@ async def rotate(home: Home, ledger: Ledger, name: str, clock: Clock) -> str:
             intent, content = await _planned(handle, stamp(clock.now()) or "")
             keyring.write(home.rotation(name), _written(intent))
             await _carry_out(home, ledger, name, intent, content)
+        # Not before the endpoint is back: whoever finds this file sees to that as well.
+        files.remove_file(home.rotation(name))
     ledger.note(clock.now(), ROTATED, {"key": intent.key, "old": intent.old}, about=name)
     return intent.key
 
@@ -172,7 +174,6 @@ async def _carry_out(home: Home, ledger: Ledger, name: str, intent: Intent, cont
     ledger.manifests.change_key(known.id, None)
     keyring.write(home.password(name), intent.password.encode() + b"\n")
     _forward(home, ledger, known, intent)
-    files.remove_file(home.rotation(name))
 
 
 def _forward(home: Home, ledger: Ledger, known: Repository, intent: Intent) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from pbs import rotation
 from pbs.assemble import Tools, endpoint_of
 from pbs.endpoint import remove_socket
 from pbs.errors import PbsError
@@ -55,6 +56,18 @@ class Settling:
             source = self._configured().get(name)
             if free and source is not None:
                 await endpoint_of(self._tools, source).rest()
+
+    async def end_rotations(self) -> None:
+        """End changes of a password that were killed, and have the endpoint back that was shut for one.
+
+        Raises:
+            PbsError: it cannot be ended now, or supervisord cannot be told.
+        """
+        for path in sorted(self._tools.home.keys.glob("*.rotation")):
+            with self.unless_running(path.stem) as free:
+                if free:
+                    rotation.recover(self._tools.home, self._tools.ledger, path.stem)
+            await self.rest(path.stem)
 
     async def forget(self) -> None:
         """Have no endpoint known of a source that is not configured.

@@ -121,9 +121,11 @@ def kill_rotations(scene: Scene) -> None:
                 rotation.wait(scene.dice.uniform(0.2, 2.5))
             rotation.kill()
         assert stand.pbs.restic("snapshots", name=stand.name).returncode == 0
+    # Nobody waits for the next run with it.
+    eventually(lambda: not stand.home.rotation(stand.name).exists(), PATIENCE, "the end of what was begun")
+    eventually(lambda: stand.pids("endpoint"), PATIENCE, "the endpoint")
     stand.next_pull()
     assert len(list((stand.pbs.repository(stand.name) / "keys").iterdir())) == 1
-    assert not stand.home.rotation(stand.name).exists()
 
 
 def abort_often(scene: Scene) -> None:

@@ -153,7 +153,7 @@ ROOMS: dict[str, set[str]] = {
     "chores": GROUND | {"home", "ledger", "legacy", "retention", "runs"},
     "doctor": {"*"},
     "serve": {"*"},
-    "settling": GROUND | {"assemble", "clock", "endpoint", "files", "provision"},
+    "settling": GROUND | {"assemble", "clock", "endpoint", "files", "provision", "rotation"},
     "controller": {"*"},
     "worker": {"*"},
     "demo": GROUND | {"clock", "files", "process", "restore", "text"},
