@@ -94,8 +94,10 @@ async def _output(
 ) -> tuple[bytes, int | None]:
     process = await raw.create_process(command, encoding=None, request_pty=False)
     try:
-        process.stdin.write(typed)
-        process.stdin.write_eof()
+        # What was carried out may have ended already, and takes no words: what it said counts.
+        with contextlib.suppress(OSError):
+            process.stdin.write(typed)
+            process.stdin.write_eof()
         said = await process.stdout.read(1 << 16)
         await process.wait_closed()
         return said, process.exit_status

@@ -151,9 +151,12 @@ def test_other_lengths_bend_what_is_restored(plain: Plain) -> None:
     big = plain.data / "big"
     big.write_bytes(os.urandom(9_000_000))
     snapshot = plain.backup()
-    attacks.other_lengths(plain.forger())
-    plain.restic("check", "--read-data")
-    assert plain.lost(snapshot) == ["big"]
+    for _ in range(6):  # which of several homes restic takes is up to chance
+        attacks.other_lengths(plain.forger())
+        plain.restic("check", "--read-data")
+        if lost := plain.lost(snapshot):
+            break
+    assert lost == ["big"]
 
 
 def test_a_poisoned_parent_replaces_content(plain: Plain) -> None:
