@@ -208,7 +208,7 @@ FAULTS = (
         "power-cut", ("F10",), "the disk of the home keeps only what was synced, and everybody dies", power_cut,
         kinds=("changed", "unchanged", "migrate", "restore"), stages=("import", *PULL, "receipt", "restore"),
         ends=frozenset({OK, INTERRUPTED}),
-        ground=on_small_disk("", 256), usual=("changed/backup", "changed/admission"),
+        ground=on_small_disk("", 256), usual=("changed/admission",),
     ),
     _scripted(
         "power-cut-after-ok", "F10", "the power goes as soon as a run was told as ok", power_cut_after, on_small_disk("", 128)

@@ -163,7 +163,7 @@ def _kill(
 FAULTS = (
     _kill(
         "worker", "F1 F11 F12 F13 F21 F27", "the process that carries out the run", EVERY, {OK, INTERRUPTED}, "died",
-        usual=("changed/backup", "changed/forward", "first/shut", "unchanged/admission", "migrate/import", "retain/retention",
+        usual=("changed/backup", "first/shut", "unchanged/admission", "migrate/import", "retain/retention",
                "prune/prune", "check/reading", "restore/restore"),
     ),
     _kill("controller", "F1", "the process that serves the API and the feeds", EVERY, {OK}),
@@ -181,7 +181,7 @@ FAULTS = (
     _kill(
         "reader", "F11 F12 F13 F27", "restic on the server, while it looks at what arrived, removes what no rule holds, or restores",
         ("admission", "snapshot", "retention", "prune", "structure", "restore"), {OK, FAILED}, latest=0.0,
-        usual=("changed/admission", "retain/retention", "prune/prune"),
+        usual=("changed/admission", "retain/retention"),
     ),
     _kill(
         "import", "F21", "restic on the server, while it imports a legacy tree", ("import",), {OK}, kinds=("migrate",),

@@ -61,7 +61,6 @@ def test_stale_sockets_do_not_keep_a_home_from_starting(pbs: Pbs, source: Source
     ends(pbs, "web", "ok", 0)
 
 
-@pytest.mark.user
 def test_a_home_with_a_long_path_says_the_way_out(folder: Path, source: SourceHost) -> None:
     """Sockets that the kernel would not take are refused at start and by the check; a short run_dir works."""
     pbs = Pbs(folder / ("d" * 60) / ("e" * 30))
@@ -197,7 +196,6 @@ def test_a_ledger_that_is_lost_or_torn_is_said(pbs: Pbs) -> None:
     pbs("runs")
 
 
-@pytest.mark.user
 def test_a_missing_or_empty_token_lets_nobody_in(pbs: Pbs) -> None:
     """Without the operator's token a server that listens on TCP does not start; `init` makes it again."""
     token = pbs.home / "etc/keys/admin.token"

@@ -99,7 +99,6 @@ def test_one_file_comes_out(served: Pbs, source: SourceHost, folder: Path) -> No
     proven(served, source, folder / "all")
 
 
-@pytest.mark.user
 def test_no_new_tcp_port_is_opened(served: Pbs, source: SourceHost) -> None:
     """Neither side listens on TCP for a pull: sshd and the API are all."""
     before = listening()

@@ -10,7 +10,7 @@ from shared import add, ends, here, http
 from stage import Pbs, SourceHost
 from test_secrets import Watcher, holders
 
-pytestmark = [pytest.mark.slow, pytest.mark.user]
+pytestmark = pytest.mark.slow
 PHRASE = "seven words that nobody else has"
 
 
