@@ -6,11 +6,12 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from shared import get, here, items
-from stage import Pbs, SourceHost, eventually, processes
+from stage import PBS, Pbs, SourceHost, eventually, processes
 from test_migration import legacy_of
 
 from pbs.clock import SystemClock
@@ -131,8 +132,8 @@ def test_pruning_frees_what_nothing_needs_and_a_kill_in_it_loses_nothing(
         pbs.pull()
         if number == 1:
             # Killed at some moment of its work; what it did stays, or is done again.
-            pbs("retain", "web", "--prune", "--no-wait")
-            eventually(lambda: processes(str(pbs.home), "restic", "prune"), what="restic prune")
+            with subprocess.Popen([*PBS, "--home", pbs.home, "retain", "web", "--prune", "--no-wait"]):
+                eventually(lambda: processes(str(pbs.home), "restic", "prune"), what="restic prune")
             for pid in processes(str(pbs.home), "pbs.cli.main", "worker"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
