@@ -361,7 +361,7 @@ def test_content_that_was_never_sent_is_missed(stage: Stage, attack: Any) -> Non
     stage.begin()
     assert stage.desk.reread == "after run-2"
     verdict = stage.end(stage.send())
-    assert verdict.snapshot is not None
+    assert verdict.snapshot is not None, (verdict, stage.ledger.quarantine.list("web1"))
     stage.restores(verdict.snapshot.id, stage.data)
 
 
