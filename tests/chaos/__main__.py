@@ -117,10 +117,19 @@ def moves(asked: argparse.Namespace) -> Iterator[Move]:
         if not chosen:
             raise SystemExit("chaos: nothing has these names; --list shows all")
         dice.shuffle(chosen)
-        for move in chosen:
+        mine, parts = asked.part
+        for move in chosen[mine - 1 :: parts]:
             if ends is not None and time.monotonic() > ends:
                 return
             yield move
+
+
+def share(text: str) -> tuple[int, int]:
+    """The numbers of `2/3`: which part, of how many."""
+    mine, _, parts = text.partition("/")
+    if not (mine.isdecimal() and parts.isdecimal() and 1 <= int(mine) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a number of parts, such as 2/3")
+    return int(mine), int(parts)
 
 
 def seconds(text: str) -> float:
@@ -142,6 +151,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         "--for", dest="time", type=seconds, metavar="30m", help="rounds until this time is over"
     )
     much.add_argument("--play", metavar="NAME", help="exactly this play: FAULT/KIND/STAGE")
+    parser.add_argument(
+        "--part", type=share, default=(1, 1), metavar="2/3",
+        help="every third play, from the second one: with the same seed, three of these beside each other play all",
+    )  # fmt: skip
     parser.add_argument(
         "--keep", action="store_true", help="keep a copy of the folders of a play that failed"
     )
