@@ -102,6 +102,10 @@ class KnownRepository:
         """What its packs take."""
         return sum(repository.packs(self.handle.path).values())
 
+    def index_bytes(self) -> int:
+        """What its index takes."""
+        return repository.index_bytes(self.handle.path)
+
     @contextmanager
     def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> Iterator[None]:
         """A block in which this run changes admitted files; what lies there after it is what is admitted.

@@ -1,7 +1,7 @@
 """The only door to restic on the server: it makes repositories and reads them, and never decides what counts."""
 
 from pbs.repository.comparing import Comparison, compared
-from pbs.repository.contents import Inventory, clear_uploads, inventory, packs
+from pbs.repository.contents import Inventory, clear_uploads, index_bytes, inventory, packs
 from pbs.repository.entries import entry_at, folder, listing, normal
 from pbs.repository.finding import Change, Hit, below, changes, find, head
 from pbs.repository.indexes import Arrived
@@ -75,6 +75,7 @@ __all__ = [
     "forget",
     "head",
     "identity",
+    "index_bytes",
     "inventory",
     "junk",
     "kept",

@@ -97,11 +97,12 @@ class Repository(Protocol):
         """What its packs take."""
         ...
 
-    def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> AbstractContextManager[None]:
-        """A block in which this run changes admitted files; nobody but us can reach the repository meanwhile.
+    def index_bytes(self) -> int:
+        """What its index takes."""
+        ...
 
-        It is refused where anything but these damaged packs is not what was admitted.
-        """
+    def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> AbstractContextManager[None]:
+        """A block in which this run alone changes admitted files; refused where more than these packs is not as it was."""
         ...
 
     async def prune(self, unused: int, most: int) -> None:

@@ -12,8 +12,8 @@ from pbs.space import kept_free
 from pbs.text import size
 
 PRUNED = "pruned"
-# Below this not even a new index can be written safely.
-LEAST_BYTES = 64 << 20
+# restic writes a new index before it removes anything, and the ledger, whose disk this may be, takes note of it.
+LEAST_BYTES, INDEXES = 8 << 20, 2
 
 
 async def prune(work: Work) -> str:
@@ -52,10 +52,10 @@ def _room(work: Work) -> int:
         RetentionHeld: the disk is so full that nothing can be written at all.
     """
     space = work.repository.space()
-    free = space.free
-    if free < LEAST_BYTES:
+    free, least = space.free, LEAST_BYTES + INDEXES * work.repository.index_bytes()
+    if free < least:
         raise RetentionHeld(
             f"nothing is pruned: only {size(free)} are free on the disk of the repository",
-            f"free {size(LEAST_BYTES)} first: prune writes a new index before it removes anything",
+            f"free {size(least)} first: prune writes a new index before it removes anything",
         )
-    return max(0, free - max(LEAST_BYTES, kept_free(work.source.reserve, space)))
+    return max(0, free - max(least, kept_free(work.source.reserve, space)))

@@ -135,6 +135,15 @@ def test_below_the_reserve_nothing_begins_but_what_makes_room(place: Place) -> N
         place.good.restores(place.good.admitted()[0])
         code, _, told = here(place.home, "retain", place.good.name, "--prune")
         assert 0 == code, told
+        free(place.disk)
+        fill(place.disk, 12 * MEGABYTE)
+        code, _, told = here(place.home, "retain", place.good.name, "--prune")
+        assert 0 == code, told
+        free(place.disk)
+        fill(place.disk, 4 * MEGABYTE)
+        code, _, told = here(place.home, "retain", place.good.name, "--prune")
+        assert 4 == code, told
+        assert "nothing is pruned: only" in told
     finally:
         free(place.disk)
     place.good.unharmed()

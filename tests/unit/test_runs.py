@@ -76,6 +76,7 @@ class Tools:
     cut: str | None = None
     disk: Space = field(default_factory=lambda: Space(1 << 42, 1 << 40))
     packed: int = 0
+    indexed: int = 0
     shrinks: tuple[int, ...] = ()
     unwritten: int = 0
     spare: int = 0
@@ -213,6 +214,9 @@ class Tools:
 
     def packed_bytes(self) -> int:
         return self.packed
+
+    def index_bytes(self) -> int:
+        return self.indexed
 
     @contextmanager
     def changing(self, run: str, damaged: frozenset[str] = frozenset()) -> Iterator[None]:
