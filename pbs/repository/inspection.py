@@ -21,7 +21,7 @@ from pbs.model import SNAPSHOT_ID
 from pbs.repository import messages
 from pbs.repository.contents import entries, named_file
 from pbs.repository.indexes import Arrived, told
-from pbs.repository.restic import Handle, memory_limit
+from pbs.repository.restic import LEAST_MEMORY, Handle, memory_limit
 from pbs.repository.unpacking import unpacked
 from pbs.scratch import scratch
 from pbs.threads import in_thread
@@ -29,7 +29,6 @@ from pbs.threads import in_thread
 A = TypeVar("A")
 B = TypeVar("B")
 PREFIX = "inspect-"
-LEAST_MEMORY = 2 << 30
 # An honest pack of one huge folder needs this many times its size.
 MEMORY_PER_BYTE = 16
 CPU_SECONDS, CPU_BYTES = 60, 2 << 20
@@ -38,7 +37,7 @@ MOST_THREADS = 4
 # How restic ends that ran into a bound, or broke over what it read: by a signal, or with the 2 of a broken Go program.
 BROKE = frozenset({2, -6, -9, -24})
 # Finding out which of many packs it is that breaks restic may be tried so often, and take so long.
-MOST_FAILURES, MOST_FAILED_SECONDS = 24, 300.0
+MOST_FAILURES, MOST_FAILED_SECONDS = 32, 300.0
 UNREADABLE = "it is no pack that our key opens"
 DAMAGED = "what it holds is not what it says it holds"
 OTHER_LENGTH = "it says of a blob that it is longer or shorter than it is"
@@ -86,6 +85,8 @@ class Inspector:
         """
         found = Inspected()
         waiting: list[Mapping[str, int]] = [packs]
+        # A restic may also die of what is no pack's fault: none is accused before it broke two that read it alone.
+        accused = set[str]()
         failures, lost, now = 0, 0.0, asyncio.get_running_loop().time
         while waiting:
             part, began = waiting.pop(), now()
@@ -96,8 +97,11 @@ class Inspector:
                 await self._part(part, found)
             except Exceeded:
                 failures, lost = failures + 1, lost + now() - began
-                if len(part) == 1:
+                if len(part) == 1 and part.keys() <= accused:
                     found.bad |= dict.fromkeys(part, GREEDY)
+                elif len(part) == 1:
+                    accused |= part.keys()
+                    waiting.append(part)
                 else:
                     names = sorted(part)
                     middle = len(names) // 2

@@ -17,9 +17,9 @@ from typing import Any
 from pbs.bounds import Bounds
 from pbs.errors import ResticError
 from pbs.repository import messages
-from pbs.repository.inspection import LEAST_MEMORY, Exceeded, answered, bounded, indexed, largest, together
+from pbs.repository.inspection import Exceeded, answered, bounded, indexed, largest, together
 from pbs.repository.messages import REPLACED, TYPES
-from pbs.repository.restic import Handle, once_more
+from pbs.repository.restic import LEAST_MEMORY, Handle, once_more
 from pbs.repository.views import view
 
 MEMORY_PER_BYTE = 32

@@ -26,6 +26,7 @@ from forge import Folder, Forger, attacks, node
 from pbs.admission import Desk, Place, begin_own_work, differences, discard, settle
 from pbs.admission.judgement import never_before
 from pbs.admission.packs import batches
+from pbs.bounds import Bounds
 from pbs.clock import SystemClock
 from pbs.errors import AdmissionRefused, RestoreError
 from pbs.journal import FileJournal
@@ -48,7 +49,7 @@ from pbs.model import (
     Tripwires,
     Verified,
 )
-from pbs.repository import Handle, identity, listing, view
+from pbs.repository import Handle, identity, inspection, listing, view
 from pbs.restore import compare, restore
 from pbs.runs.ports import Verdict
 
@@ -495,6 +496,24 @@ def test_packs_that_cost_too_much_cost_it_once(stage: Stage, monkeypatch: pytest
     assert {"it was not read: too much of what came with it could not be"} == {
         each.reason for each in stage.ledger.quarantine.list("web1")
     }
+
+
+@pytest.mark.parametrize(("deaths", "accused"), [(1, 0), (2, 1)])
+def test_a_restic_that_breaks_once_accuses_no_pack(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, deaths: int, accused: int
+) -> None:
+    """T14: it may break for reasons that are no pack's fault; one that breaks each restic that reads it alone is refused."""
+    stage.begin()
+    stage.forger().store([(0, os.urandom(1000))])
+    short, real = iter([600 << 20] * deaths), inspection.bounded
+
+    def bounded(handle: Handle, path: Path, lock: int, bounds: Bounds, *, gentle: bool = False) -> Handle:
+        return real(handle, path, lock, replace(bounds, memory=next(short, bounds.memory)), gentle=gentle)
+
+    monkeypatch.setattr("pbs.repository.inspection.bounded", bounded)
+    assert accused == len(stage.end(None, Outcome.FAILED).incidents)
+    assert accused == len(stage.ledger.quarantine.list("web1"))
+    assert next(short, None) is None
 
 
 def test_snapshots_that_nobody_named_are_set_aside(stage: Stage) -> None:

@@ -45,7 +45,7 @@ from pbs.repository import (
     view,
 )
 from pbs.repository.inspection import bounded
-from pbs.repository.restic import memory_limit
+from pbs.repository.restic import LEAST_MEMORY, memory_limit
 
 Backup = Callable[..., Awaitable[str]]
 pytestmark = pytest.mark.slow
@@ -382,9 +382,16 @@ async def test_memory_is_bounded(handle: Handle) -> None:
     """T14: a restic that needs more memory than it may have fails in our words; the limit leaves room for us."""
     with pytest.raises(ResticError):
         await identity(replace(handle, bounds=Bounds(memory=200 << 20)))
-    assert memory_limit() >= 2 << 30
+    assert memory_limit() >= LEAST_MEMORY
     greedy = bounded(handle, handle.path, 0, Bounds(memory=1 << 60))
     assert greedy.bounds.memory == memory_limit()
+
+
+@pytest.mark.parametrize("threads", [1, 4, 64])
+async def test_the_least_bounds_are_wide_enough(handle: Handle, threads: int) -> None:
+    """An honest restic begins far within the least that any has, however many processors it may use."""
+    bounds = Bounds(memory=LEAST_MEMORY * 3 // 4)
+    await check(replace(handle, bounds=bounds, threads=threads))
 
 
 async def test_check_notices_damage(handle: Handle, tree: Path, backup: Backup) -> None:
