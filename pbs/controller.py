@@ -277,6 +277,7 @@ class Controller:
         try:
             for remark in await self._settle():
                 log.warning("%s", remark)
+            await self.metrics()  # all runs there ever were are counted once: nobody who asks has to wait for that
         except PbsError as error:
             log.warning("%s (%s)", error.message, error.hint)
         except Exception:

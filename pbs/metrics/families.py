@@ -1,4 +1,4 @@
-"""From what was measured to the text that Prometheus reads. Pure; every name stands here and nowhere else."""
+"""From what was measured to the tables that Prometheus reads. Pure; every name stands here and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.openmetrics.exposition import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from pbs.ledger import Tally, Vitals
+from pbs.metrics.document import Document, Table
 from pbs.model import Kind, Outcome, Run, RunState, Source
 from pbs.promises import Health, State
 
@@ -53,23 +52,13 @@ class Measured:
 Rows = Iterable[tuple[tuple[str, ...], float | None]]
 
 
-class _Collected(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+def render(measured: Measured, document: Document) -> bytes:
+    """The next of such documents."""
+    about = InfoMetricFamily("pbs", "The program.", value={"version": measured.version})
+    return document.of(about, families(measured))
 
 
-def render(measured: Measured) -> bytes:
-    """The document."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(families(measured)))
-    document: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
-    return document
-
-
-def families(measured: Measured) -> Iterator[Metric]:
+def families(measured: Measured) -> Iterator[Table]:
     """Every family, in the order in which people read them."""
     yield from _of_the_server(measured)
     yield from _of_promises(measured.health)
@@ -77,29 +66,23 @@ def families(measured: Measured) -> Iterator[Metric]:
     yield from _of_runs(measured)
 
 
-def _gauge(name: str, about: str, labels: Sequence[str], rows: Rows) -> GaugeMetricFamily:
+def _gauge(name: str, about: str, labels: tuple[str, ...], rows: Rows) -> Table:
     """A figure that goes up and down; what is not known has no row."""
-    made = GaugeMetricFamily(name, about, labels=labels)
-    for values, figure in rows:
-        if figure is not None:
-            made.add_metric(values, figure)
-    return made
+    known = tuple((values, figure) for values, figure in rows if figure is not None)
+    return Table(GaugeMetricFamily, name, about, labels, known)
 
 
-def _count(name: str, about: str, labels: Sequence[str], rows: Rows) -> CounterMetricFamily:
+def _count(name: str, about: str, labels: tuple[str, ...], rows: Rows) -> Table:
     """A figure that only grows."""
-    made = CounterMetricFamily(name, about, labels=labels)
-    for values, figure in rows:
-        made.add_metric(values, figure or 0)
-    return made
+    known = tuple((values, figure or 0) for values, figure in rows)
+    return Table(CounterMetricFamily, name, about, labels, known)
 
 
 def _time(moment: datetime | None) -> float | None:
     return moment.timestamp() if moment is not None else None
 
 
-def _of_the_server(measured: Measured) -> Iterator[Metric]:
-    yield InfoMetricFamily("pbs", "The program.", value={"version": measured.version})
+def _of_the_server(measured: Measured) -> Iterator[Table]:
     single: list[tuple[str, str, float | None]] = [
         ("pbs_sources", "Configured sources.", len(measured.sources)),
         (
@@ -138,7 +121,7 @@ def _lateness(run: Run, now: datetime) -> float:
     return (now - max(run.queued, run.not_before or run.queued)).total_seconds()
 
 
-def _of_promises(health: Health) -> Iterator[Metric]:
+def _of_promises(health: Health) -> Iterator[Table]:
     count = Counter(each.state for each in health.promises)
     yield _gauge(
         "pbs_promises", "How many promises stand so.", ("state",),
@@ -152,7 +135,7 @@ def _of_promises(health: Health) -> Iterator[Metric]:
     )
 
 
-def _of_sources(measured: Measured) -> Iterator[Metric]:
+def _of_sources(measured: Measured) -> Iterator[Table]:
     vitals, label = measured.vitals, ("source",)
     good = {each.name: each.newest(Kind.PULL, Outcome.OK, Outcome.PARTIAL) for each in vitals}
     backups = [(name, run) for name, run in good.items() if run is not None]
@@ -181,7 +164,7 @@ def _of_sources(measured: Measured) -> Iterator[Metric]:
         yield _gauge(name, about, label, rows)
 
 
-def _of_runs(measured: Measured) -> Iterator[Metric]:
+def _of_runs(measured: Measured) -> Iterator[Table]:
     newest = [
         (each.name, kind, run)
         for each in measured.vitals

@@ -10,6 +10,7 @@ from pbs import __version__
 from pbs.clock import Clock
 from pbs.ledger import Ledger
 from pbs.metrics.counting import Counting
+from pbs.metrics.document import Document
 from pbs.metrics.families import Measured, render
 from pbs.promises.watch import Look, Watch
 from pbs.threads import in_thread
@@ -23,6 +24,7 @@ class Meter:
         self._watch = watch
         self._clock = clock
         self._counting = Counting(ledger.vitals)
+        self._document = Document()
         self._one = asyncio.Lock()
 
     async def read(self, coming: Callable[[str], datetime | None]) -> bytes:
@@ -47,5 +49,6 @@ class Meter:
                 disk=(space.total, space.free) if space is not None else None,
                 copied=look.server.copied,
                 took=look.took,
-            )
+            ),
+            self._document,
         )

@@ -19,6 +19,7 @@ from pbs.ledger import Ledger, Tally, Vitals, open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.ledger.vitals import Arrival
 from pbs.metrics.counting import Counting
+from pbs.metrics.document import SLICE, Document
 from pbs.metrics.families import Measured, render
 from pbs.model import Address, Cause, Ending, Kind, Outcome, Run, RunState, Source
 from pbs.process import find_tool
@@ -57,7 +58,7 @@ def figures(document: bytes) -> dict[tuple[str, ...], float]:
 
 def test_figures_are_what_was_measured() -> None:
     """Sources, promises, queue and counts are told as they are; what is not known has no figure, and who is gone no label."""
-    told = figures(render(MEASURED))
+    told = figures(render(MEASURED, Document()))
     assert told["pbs_promise_state", "disk", ""] == 1
     assert told["pbs_promise_state", "fresh", "web"] == 2
     assert told["pbs_promises", "broken"] == 1
@@ -72,6 +73,19 @@ def test_figures_are_what_was_measured() -> None:
     assert not any("gone" in each for each in told)
 
 
+def test_what_did_not_change_is_not_made_again_and_what_did_is() -> None:
+    """Documents that are made one after the other are those that would be made alone, whatever changed between them."""
+    many = [replace(VITALS, name=f"s{number:04}", bytes=number) for number in range(3 * SLICE + 1)]
+    first = replace(MEASURED, vitals=many)
+    grown = replace(many[SLICE], bytes=77, snapshots=9)
+    looks = [first, first, replace(first, vitals=[*many[:SLICE], grown, *many[SLICE + 1 :]]),
+             replace(first, vitals=many[1:]), replace(first, vitals=[]), first]  # fmt: skip
+    document = Document()
+    for look in looks:
+        assert render(look, Document()) == render(look, document)
+    assert figures(render(looks[2], document))["pbs_repository_bytes", grown.name] == 77
+
+
 def names_used(text: str) -> set[str]:
     """The names of ours in a file."""
     return set(re.findall(r"\bpbs_[a-z_]+\b", text))
@@ -79,7 +93,7 @@ def names_used(text: str) -> set[str]:
 
 def test_board_and_rules_know_no_other_name() -> None:
     """Every name in the board and the rules is told, with the labels that they look at; both load as they are."""
-    told = {each[0] for each in figures(render(MEASURED))}
+    told = {each[0] for each in figures(render(MEASURED, Document()))}
     rules = (TEMPLATES / "prometheus-alerts.yml").read_text()
     board = (TEMPLATES / "grafana-board.json").read_text()
     assert len(names_used(board)) > 12
@@ -109,7 +123,7 @@ def promtool(*words: object) -> str:
 
 def test_prometheus_reads_every_figure(tmp_path: Path) -> None:
     """Prometheus' own reader of OpenMetrics takes the document, and finds as many series in it as there are."""
-    document = render(MEASURED).decode()
+    document = render(MEASURED, Document()).decode()
     dated = re.sub(r"^([^#].*)$", rf"\1 {NOW.timestamp():.0f}", document, flags=re.MULTILINE)
     (tmp_path / "figures").write_text(dated)
     told = promtool("tsdb", "create-blocks-from", "openmetrics", tmp_path / "figures", tmp_path / "out")
