@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pbs.runs.stages import STAGES
 from pbs.text import clean_line, duration, size
+
+WHOLE = 100.0
 
 
 def event_text(event: dict[str, Any]) -> str | None:
@@ -47,10 +50,13 @@ def progress_text(event: dict[str, Any]) -> str:
     """How far a run is: percent (`~` where the total is the last run's), what was read, how fast, what is left."""
     percent, left = event.get("percent"), event.get("seconds_left")
     about = "~" if event.get("estimated") else ""
-    words = [f"{about}{percent:.0f} %"] if isinstance(percent, int | float) else []
+    # Never rounded up: on a slow line a source has long read everything while most of it is still on its way.
+    words = [f"{about}{math.floor(percent)} %"] if isinstance(percent, int | float) else []
     words.append(f"{event.get('files') or 0} files, {_fast(event, 'bytes', 'rate')}")
     if event.get("sent"):
         words.append(f"sent {_fast(event, 'sent', 'sent_rate')}")
+        if not about and percent != WHOLE and 0 < (event.get("total_bytes") or 0) <= (event.get("bytes") or 0):
+            words.append("all is read, the rest is on its way")
     if isinstance(left, int) and left:
         words.append(f"{about}{duration(left)} left")
     current = event.get("current")
