@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from pbs import legacy, repository, restore, tunnel
-from pbs.admission import Desk, Place, begin_own_work, differences, settle
+from pbs.admission import Desk, Place, begin_own_work, differences, prove, settle
 from pbs.clock import Clock
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.errors import AdmissionRefused, RepositoryMissing, RepositoryReplaced
@@ -168,10 +168,12 @@ class KnownRepository:
         await repository.check(self.handle)
 
     async def read_again(self, folder: str) -> repository.Reading:
-        """Read every pack of a folder that should be there."""
+        """Read every pack of a folder that should be there, and look into those that nobody has looked into."""
         known = self._ledger.manifests.names(self.place.id, "data", folder)
         place = self.handle.path / "data" / folder
-        return await in_thread_until(partial(repository.read_again, place, known))
+        found = await in_thread_until(partial(repository.read_again, place, known))
+        lying = await prove(self.place, self._ledger, folder, found.bad)
+        return replace(found, bad={**lying, **found.bad}, lying=frozenset(lying))
 
     def holds(self, pack: str) -> bool:
         """Whether there is a file of this pack's name."""

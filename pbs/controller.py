@@ -273,11 +273,11 @@ class Controller:
         self._unkept.clear()
 
     async def _settle_first(self) -> None:
-        """What a start has to bring in order; its own task, so it is the border for whatever goes wrong there."""
+        """What a start has to bring in order, and to count once; its own task, so it is the border for whatever goes wrong there."""
         try:
             for remark in await self._settle():
                 log.warning("%s", remark)
-            await self.metrics()  # all runs there ever were are counted once: nobody who asks has to wait for that
+            await self.metrics()
         except PbsError as error:
             log.warning("%s (%s)", error.message, error.hint)
         except Exception:

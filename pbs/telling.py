@@ -55,7 +55,11 @@ def progress_text(event: dict[str, Any]) -> str:
     words.append(f"{event.get('files') or 0} files, {_fast(event, 'bytes', 'rate')}")
     if event.get("sent"):
         words.append(f"sent {_fast(event, 'sent', 'sent_rate')}")
-        if not about and percent != WHOLE and 0 < (event.get("total_bytes") or 0) <= (event.get("bytes") or 0):
+        if (
+            not about
+            and percent != WHOLE
+            and 0 < (event.get("total_bytes") or 0) <= (event.get("bytes") or 0)
+        ):
             words.append("all is read, the rest is on its way")
     if isinstance(left, int) and left:
         words.append(f"{about}{duration(left)} left")

@@ -7,5 +7,6 @@ from pbs.admission.aside import discard
 from pbs.admission.desk import Desk
 from pbs.admission.exact import begin_own_work, differences, settle
 from pbs.admission.judgement import Place
+from pbs.admission.packs import prove
 
-__all__ = ["Desk", "Place", "begin_own_work", "differences", "discard", "settle"]
+__all__ = ["Desk", "Place", "begin_own_work", "differences", "discard", "prove", "settle"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pbs.admission.judgement import Place
 from pbs.clock import Clock
@@ -86,6 +86,29 @@ class Packs:
 
     def _known(self, kind: str, folder: str) -> dict[str, int]:
         return self._ledger.manifests.names(self._place.id, kind, folder)
+
+
+async def prove(
+    place: Place, ledger: Ledger, folder: str, unreadable: Collection[str] = ()
+) -> dict[str, str]:
+    """Read the content of the packs of a folder that were admitted by their headers alone; why some are none.
+
+    What holds what it says counts as read from now on. Those that are known to be unreadable are passed over.
+
+    Raises:
+        PbsError: it could not be found out.
+    """
+    waiting = {
+        name: size
+        for name, size in ledger.manifests.unproven(place.id, folder).items()
+        if name not in unreadable
+    }
+    bad: dict[str, str] = {}
+    for batch in batches(waiting, BATCH_BYTES):
+        good, lying = await Inspector(place.handle, place.work, gentle=True).prove(batch)
+        ledger.manifests.proven(place.id, good)
+        bad |= lying
+    return bad
 
 
 def batches(packs: Mapping[str, int], most: int) -> Iterator[dict[str, int]]:

@@ -44,18 +44,8 @@ class Manifests:
 
     def names(self, known: str, kind: str, folder: str = "") -> dict[str, int]:
         """The admitted files of a kind with their sizes; of packs, those of one folder where one is given."""
-        query = (
-            select(item.c.name, item.c.size)
-            .join(manifest, manifest.c.seq == item.c.manifest)
-            .where(manifest.c.repository == known, item.c.kind == kind)
-        )
-        if folder:
-            first = bytes.fromhex(folder)
-            query = query.where(
-                item.c.name >= first.ljust(32, b"\0"), item.c.name <= first.ljust(32, b"\xff")
-            )
         with self._engine.connect() as db:
-            return {bytes(row.name).hex(): row.size for row in db.execute(query)}
+            return {bytes(row.name).hex(): row.size for row in db.execute(_items(known, kind, folder))}
 
     def add(
         self, known: str, run: str, packs: Mapping[str, int], index: Mapping[str, int], verified: Verified
@@ -65,6 +55,19 @@ class Manifests:
             seq = _seq(db, known)
             _add(db, seq, "data", packs, verified, run)
             _add(db, seq, "index", index, verified, run)
+
+    def unproven(self, known: str, folder: str) -> dict[str, int]:
+        """The packs of one folder whose content nobody has read, with their sizes."""
+        query = _items(known, "data", folder).where(item.c.verified != Verified.FULL)
+        with self._engine.connect() as db:
+            return {bytes(row.name).hex(): row.size for row in db.execute(query)}
+
+    def proven(self, known: str, names: Iterable[str]) -> None:
+        """The content of these packs was read."""
+        with self._writer.begin() as db:
+            of_kind = and_(item.c.manifest == _seq(db, known), item.c.kind == "data")
+            for part in rows.parts(map(bytes.fromhex, names)):
+                db.execute(update(item).where(of_kind, item.c.name.in_(part)).values(verified=Verified.FULL))
 
     def remove(self, known: str, kind: str, names: Iterable[str]) -> None:
         """These were admitted, and are gone because we removed them ourselves."""
@@ -95,14 +98,7 @@ class Manifests:
 
     def weakest(self, known: str) -> Verified:
         """How far the least inspected pack was inspected."""
-        query = (
-            select(item.c.name)
-            .join(manifest, manifest.c.seq == item.c.manifest)
-            .where(
-                manifest.c.repository == known, item.c.kind == "data", item.c.verified != Verified.FULL.value
-            )
-            .limit(1)
-        )
+        query = _items(known, "data").where(item.c.verified != Verified.FULL).limit(1)
         with self._engine.connect() as db:
             return Verified.FULL if db.execute(query).first() is None else Verified.STRUCTURE
 
@@ -238,6 +234,19 @@ def _record(row: Row[Any]) -> Quarantined:
         source=row.source, run=row.run, time=row.time, kind=row.kind, name=row.name, bytes=row.bytes,
         reason=row.reason, state=QuarantineState(row.state), id=row.seq,
     )  # fmt: skip
+
+
+def _items(known: str, kind: str, folder: str = "") -> Select[Any]:
+    """The names and sizes of admitted files of a kind; of packs, those of one folder where one is given."""
+    query = (
+        select(item.c.name, item.c.size)
+        .join(manifest, manifest.c.seq == item.c.manifest)
+        .where(manifest.c.repository == known, item.c.kind == kind)
+    )
+    if folder:
+        first = bytes.fromhex(folder)
+        query = query.where(item.c.name >= first.ljust(32, b"\0"), item.c.name <= first.ljust(32, b"\xff"))
+    return query
 
 
 def _manifest(row: Row[Any]) -> Manifest:

@@ -24,7 +24,7 @@ _END = b"# EOF\n"
 class Table:
     """One family: what kind it is, its name, what it is about, the names of its labels, and its rows."""
 
-    kind: type[GaugeMetricFamily] | type[CounterMetricFamily]
+    kind: type[GaugeMetricFamily | CounterMetricFamily]
     name: str
     about: str
     labels: tuple[str, ...]

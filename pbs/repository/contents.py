@@ -67,7 +67,9 @@ def packs(path: Path) -> dict[str, int]:
 
 def index_bytes(path: Path) -> int:
     """What the index takes."""
-    return sum(entry.stat(follow_symlinks=False).st_size for entry in entries(path / "index") if named_file(entry))
+    return sum(
+        entry.stat(follow_symlinks=False).st_size for entry in entries(path / "index") if named_file(entry)
+    )
 
 
 def clear_uploads(path: Path, looked: Mapping[str, int] = NOTHING) -> int:

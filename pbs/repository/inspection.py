@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -83,6 +84,21 @@ class Inspector:
         Raises:
             PbsError: it could not be found out: no space, no restic, a wrong key.
         """
+        return await self._each(packs, self._admit)
+
+    async def prove(self, packs: Mapping[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+        """Read packs that were admitted before; those that hold what they say, and why others are none. Nothing is put anywhere.
+
+        Raises:
+            PbsError: it could not be found out.
+        """
+        found = await self._each(packs, self._look)
+        return found.good, {name: reason for name, reason in found.bad.items() if reason != UNREAD}
+
+    async def _each(
+        self, packs: Mapping[str, int], look: Callable[[Mapping[str, int], Inspected], Awaitable[None]]
+    ) -> Inspected:
+        """Look at all of them together, and in ever smaller parts where restic breaks over them."""
         found = Inspected()
         waiting: list[Mapping[str, int]] = [packs]
         # A restic may also die of what is no pack's fault: none is accused before it broke two that read it alone.
@@ -94,7 +110,7 @@ class Inspector:
                 found.bad |= dict.fromkeys(part, UNREAD)
                 continue
             try:
-                await self._part(part, found)
+                await look(part, found)
             except Exceeded:
                 failures, lost = failures + 1, lost + now() - began
                 if len(part) == 1 and part.keys() <= accused:
@@ -110,23 +126,35 @@ class Inspector:
                     ]
         return found
 
-    async def _part(self, packs: Mapping[str, int], found: Inspected) -> None:
+    @asynccontextmanager
+    async def _indexed(self, packs: Mapping[str, int]) -> AsyncIterator[Handle]:
+        """A view that holds these alone, and an index of them that was made here."""
         with scratch(self.work, PREFIX) as folder:
             await in_thread(self._fill, folder.path, packs)
             handle = self._bounded(folder.path, folder.descriptor, packs)
             await _rebuild(handle)
+            yield handle
+
+    async def _look(self, packs: Mapping[str, int], found: Inspected) -> None:
+        async with self._indexed(packs) as handle:
+            bad, _ = await self._judged(handle, packs)
+        found.bad |= bad
+        found.good |= {name: size for name, size in packs.items() if name not in bad}
+
+    async def _admit(self, packs: Mapping[str, int], found: Inspected) -> None:
+        async with self._indexed(packs) as handle:
             bad, arrived = await self._judged(handle, packs)
             good = {name: size for name, size in packs.items() if name not in bad}
             if good and bad:
                 # An index that names a bad one would be no use: only what is good may be in it.
-                await in_thread(_leave_out, folder.path, bad)
+                await in_thread(_leave_out, handle.path, bad)
                 await _rebuild(handle)
                 named, _ = await indexed(handle)
                 if named != good.keys():
                     raise ResticError(
                         "an index of what arrived could not be made", "try again: pull once more"
                     )
-            made = await in_thread(_install, folder.path, self.handle.path) if good else {}
+            made = await in_thread(_install, handle.path, self.handle.path) if good else {}
         found.good |= good
         found.bad |= bad
         found.index |= made

@@ -16,11 +16,15 @@ CHANGED, GONE, UNREADABLE = "its content is not what it was", "it is gone", "it 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading some files: how many, how many bytes, and what is wrong with which."""
+    """What came of reading some files: how many, how many bytes, and what is wrong with which.
+
+    `lying` are those of the wrong ones that no disk has changed: they never held what they say.
+    """
 
     files: int
     bytes: int
     bad: Mapping[str, str]
+    lying: frozenset[str] = frozenset()
 
 
 def read_again(folder: Path, known: Collection[str], stop: Callable[[], bool] = lambda: False) -> Reading:

@@ -18,6 +18,8 @@ from pbs.text import duration, size
 
 STRUCTURE_DAYS = timedelta(days=7)
 CHECKED = "structure-checked"
+DISK = "look at the disk of this server"
+LIES = 'no disk did this: the source sent it so, while `admission` was "structure"'
 
 
 async def check(work: Work) -> Ending:
@@ -35,7 +37,7 @@ async def check(work: Work) -> Ending:
     before = [each for each in custody.damages(name) if each.state is DamageState.FOUND]
     folders += sorted({each.pack[:2] for each in before} - {*folders})
     work.stages.enter("reading")
-    count, total, found = await _read(work, folders)
+    count, total, found, lying = await _read(work, folders)
     work.journal.write("read", files=count, bytes=total, damaged=sorted(found))
     bad = _still_bad(work, before, found)
     if found:
@@ -45,7 +47,7 @@ async def check(work: Work) -> Ending:
         # After the packs: of what is missing there, this would only say that something is.
         await structure(work)
     said = await repair(work) if bad else ""
-    return _ending(work, count, total, len(bad), said, made)
+    return _ending(work, count, total, len(bad), said, made, lies=bad == lying)
 
 
 def _folders(work: Work, made: datetime, now: datetime) -> list[str]:
@@ -90,21 +92,25 @@ def _still_bad(work: Work, before: list[Damage], found: Collection[str]) -> set[
     return bad
 
 
-async def _read(work: Work, folders: list[str]) -> tuple[int, int, dict[str, str]]:
+async def _read(work: Work, folders: list[str]) -> tuple[int, int, dict[str, str], set[str]]:
     count, total = 0, 0
     bad: dict[str, str] = {}
+    lying = set[str]()
     for number, folder in enumerate(folders):
         found = await work.repository.read_again(folder)
         work.records.custody.record_reading(work.source.name, folder, work.clock.now(), found.bytes)
         count, total = count + found.files, total + found.bytes
         bad |= found.bad
+        lying |= found.lying
         work.journal.write(
             "progress", percent=round(100 * (number + 1) / len(folders), 1), bytes=total, files=count
         )
-    return count, total, bad
+    return count, total, bad, lying
 
 
-def _ending(work: Work, count: int, total: int, damaged: int, said: str, made: datetime) -> Ending:
+def _ending(
+    work: Work, count: int, total: int, damaged: int, said: str, made: datetime, *, lies: bool
+) -> Ending:
     oldest = oldest_unread(made, work.records.custody.readings(work.source.name))
     age = duration(max(0.0, (work.clock.now() - oldest).total_seconds()))
     what = f"{count} pack(s), {size(total)}, were read again; nothing was left unread for longer than {age}"
@@ -113,6 +119,6 @@ def _ending(work: Work, count: int, total: int, damaged: int, said: str, made: d
     return Ending(
         Outcome.FAILED,
         "; ".join([f"{damaged} damaged pack(s)", *work.report.remarks, *([said] if said else []), what]),
-        f"look at the disk of this server; `pbs snapshots {work.source.name}` shows what is touched, "
+        f"{LIES if lies else DISK}; `pbs snapshots {work.source.name}` shows what is touched, "
         f"`pbs pull {work.source.name}` repairs what the source still has",
     )

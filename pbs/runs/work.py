@@ -12,9 +12,10 @@ from pbs.clock import Clock
 from pbs.errors import LeaseHeld
 from pbs.model import Run, Source
 from pbs.runs.halt import Halt
-from pbs.runs.ports import Desk, Endpoint, Journal, Legacy, Line, Records, Repository
+from pbs.runs.ports import Desk, Endpoint, Journal, Legacy, Line, Records
 from pbs.runs.report import Report
 from pbs.runs.stages import Stages
+from pbs.runs.store import Repository
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "scenarios"))
 from forge import Folder, Forger, attacks, node
 
-from pbs.admission import Desk, Place, begin_own_work, differences, discard, settle
+from pbs.admission import Desk, Place, begin_own_work, differences, discard, prove, settle
 from pbs.admission.judgement import never_before
 from pbs.admission.packs import batches
 from pbs.bounds import Bounds
@@ -266,6 +266,31 @@ def test_the_level_structure_reads_headers_and_says_so(stage: Stage) -> None:
     (stage.data / "more").write_text("more")
     stage.pull()
     assert [Verified.STRUCTURE] * 2 == [each.verified for each in stage.ledger.usable("web1")]
+
+
+def test_what_was_admitted_by_its_headers_is_read_later(stage: Stage) -> None:
+    """T1: the rolling reading looks into what nobody has looked into: honest packs count as read, a lying one is named."""
+    stage.source = replace(stage.source, admission=Verified.STRUCTURE)
+    (stage.data / "big").write_bytes(os.urandom(3_000_000))
+    stage.pull()
+    stage.begin()
+    made = (attacks.second_home_sealed(stage.forger(), 2), attacks.other_lengths(stage.forger()))
+    lies = {name for each in made for name in each["homes"]}
+    stage.end(None, Outcome.FAILED)
+    manifests, folders = stage.ledger.manifests, [f"{number:02x}" for number in range(256)]
+    packs = manifests.names(stage.id, "data")
+    assert lies < packs.keys()
+    assert packs == {
+        name: size for folder in folders for name, size in manifests.unproven(stage.id, folder).items()
+    }
+    for _ in range(2):
+        found = [asyncio.run(prove(stage.place, stage.ledger, each)) for each in {name[:2] for name in packs}]
+        assert lies == {name for each in found for name in each}
+        assert lies == {name for folder in folders for name in manifests.unproven(stage.id, folder)}
+    assert Verified.STRUCTURE is manifests.weakest(stage.id)
+    manifests.remove(stage.id, "data", lies)
+    assert Verified.FULL is manifests.weakest(stage.id)
+    assert not any(stage.place.work.iterdir())
 
 
 def test_packs_are_inspected_while_they_arrive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

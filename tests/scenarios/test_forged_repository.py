@@ -73,6 +73,24 @@ def test_no_second_home_takes_the_place_of_the_first(victim: Victim, end: str) -
     assert "no errors were found" in victim.home.restic("check", "--read-data", name=victim.name).stdout
 
 
+def test_lies_that_were_admitted_unread_are_found_and_taken_out(home: Pbs, folder: Path) -> None:
+    """T1: with `admission = "structure"` a second home may bend old snapshots, until a check has read it; then they are whole."""
+    with owned(home, folder, "--set", "admission=structure") as victim:
+        victim.attacked("attacks.second_home_sealed(forger, 2)", FAILS, outcomes=("failed",))
+        assert "no errors were found" not in home.restic("check", "--read-data", name=victim.name).stdout
+        code, said, told = here(home, "check", victim.name, "--read-data", "100%")
+        assert 1 == code, told
+        assert "2 damaged pack(s)" in said + told
+        assert "what it holds is not what it says it holds" in said + told
+        assert "no disk did this" in said + told
+        victim.honest()
+        code, said, told = here(home, "check", victim.name, "--read-data", "100%")
+        assert 0 == code, said + told
+        assert "no errors were found" in home.restic("check", "--read-data", name=victim.name).stdout
+        for snapshot in victim.admitted():
+            victim.restores(snapshot)
+
+
 def test_our_own_prune_takes_nothing_that_is_needed(home: Pbs, folder: Path) -> None:
     """T1: after offers of a second home for everything, removing an old snapshot removes no pack that others need."""
     with owned(home, folder, "--set", "keep=2B", "--set", "keep_least=1") as victim:
