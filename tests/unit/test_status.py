@@ -56,7 +56,7 @@ def test_it_says_where_nothing_is_removed_and_how_long_nobody_read() -> None:
     lines = _lines(facts(*({**source(f"s{number}", "ok"), **frozen} for number in range(7))), None)
     assert "s0: no snapshot is removed: 1 damaged pack(s) wait for their repair" == lines[-6]
     assert lines[-1].startswith("… nor of 2 more sources")
-    assert " d " in _row(source("web", "ok"))[HEAD.index("UNREAD")]
+    assert " d" in _row(source("web", "ok"))[HEAD.index("UNREAD")]
     assert "–" == _row({**source("web", "ok"), "snapshots": 0})[HEAD.index("UNREAD")]
 
 
