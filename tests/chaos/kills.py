@@ -103,7 +103,10 @@ def kill_endpoint_often(scene: Scene) -> None:
     """An endpoint that is killed again and again is back each time, on the same socket."""
     stand = scene.stand
     for _ in range(20 if scene.thorough else 3):
-        (old,) = stand.pids("endpoint")
+        # Until it has become rest-server, there is who starts it as well.
+        (old,) = eventually(
+            lambda: len(found := stand.pids("endpoint")) == 1 and found, PATIENCE, "one endpoint"
+        )
         os.kill(old, signal.SIGKILL)
         eventually(lambda old=old: stand.pids("endpoint") not in ([], [old]), PATIENCE, "the endpoint")
         eventually(stand.serving, PATIENCE, "the service")
