@@ -8,6 +8,7 @@ next admission removes. Every restic here has bounds, and one that exceeds them 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -268,6 +269,15 @@ async def _tell(handle: Handle, file: IO[bytes], *names: str) -> None:
     # Through a file: what one pack makes of an index may be far larger than the pack.
     for name in names or [entry.name for entry in entries(handle.path / "index")]:
         await answered(handle, "cat", "index", name, stdout=file.fileno())
+        # On a full disk restic loses what it prints, and says nothing: then no pack is to blame.
+        with files.explained("write down what an index says", handle.path):
+            _end_of_line(file.fileno())
+
+
+def _end_of_line(file: int) -> None:
+    size = os.fstat(file).st_size
+    if not size or os.pread(file, 1, size - 1) != b"\n":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _summed(file: IO[bytes]) -> tuple[set[str], Arrived]:

@@ -86,6 +86,8 @@ def random_spaces(scene: Scene) -> None:
             process.wait(PATIENCE)
         ended = stand.ended(run.id)
         assert ended.outcome is OK or "disk" in (ended.message or ""), ended
+        # Its agent takes a moment to notice that it was cut off, and lets nobody else begin until then.
+        eventually(lambda: not stand.pids("agent"), PATIENCE, "the end of the agent")
         free(srv)
     stand.next_pull()
 

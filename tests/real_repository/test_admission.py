@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "scenarios"))
+from disk import fill, free, small_disk
 from forge import Folder, Forger, attacks, node
 
 from pbs.admission import Desk, Place, begin_own_work, differences, discard, prove, settle
@@ -28,7 +29,7 @@ from pbs.admission.judgement import never_before
 from pbs.admission.packs import batches
 from pbs.bounds import Bounds
 from pbs.clock import SystemClock
-from pbs.errors import AdmissionRefused, RestoreError
+from pbs.errors import AdmissionRefused, PbsError, RestoreError
 from pbs.journal import FileJournal
 from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.upgrade import upgrade
@@ -49,7 +50,7 @@ from pbs.model import (
     Tripwires,
     Verified,
 )
-from pbs.repository import Handle, identity, inspection, listing, view
+from pbs.repository import Handle, Inspector, identity, inspection, listing, packs, view
 from pbs.restore import compare, restore
 from pbs.runs.ports import Verdict
 
@@ -521,6 +522,32 @@ def test_packs_that_cost_too_much_cost_it_once(stage: Stage, monkeypatch: pytest
     assert {"it was not read: too much of what came with it could not be"} == {
         each.reason for each in stage.ledger.quarantine.list("web1")
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_accuses_no_pack(stage: Stage) -> None:
+    """F8: whatever rest of space it meets, an inspection finds honest packs good, or says that it could not look."""
+    for number in range(300):
+        # What restic prints of an index is longer than the index.
+        (stage.data / f"small-{number}").write_bytes(os.urandom(50))
+    stage.begin()
+    stage.send()
+    repository, told = stage.handle.path, list[str]()
+    with small_disk(stage.folder, 32):
+        found = packs(repository)
+        for rest in range(2, 30, 2):
+            fill(stage.folder)
+            with (stage.folder / "fill").open("r+b") as file:
+                file.truncate(os.fstat(file.fileno()).st_size // 4096 * 4096 - rest * 4096)
+            try:
+                seen = asyncio.run(Inspector(stage.handle, stage.place.work).inspect(found))
+            except PbsError as error:
+                told.append(error.message)
+            else:
+                assert not seen.bad
+            free(stage.folder)
+    assert 0 < len(told) < 14
+    assert all("full" in each or "No space" in each for each in told), told
 
 
 @pytest.mark.parametrize(("deaths", "accused"), [(1, 0), (2, 1)])
