@@ -20,7 +20,7 @@ from pbs.bounds import UNBOUNDED, Bounds, child_setup
 from pbs.errors import ToolMissing, ToolTimeout, TooMuch
 
 SECRET = "{secret}"  # noqa: S105 - the place in an argument list where /dev/fd/N is put
-STDERR_LINES = 40
+STDERR_LINES = 200
 LINE_LIMIT = 1 << 20
 KILL_AFTER_SECONDS = 2.0
 

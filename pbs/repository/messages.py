@@ -30,6 +30,7 @@ LONGEST_NAME = 255
 GO_SPECIAL_BITS = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
 DEVICES = frozenset({"dev", "chardev"})
 TYPES = frozenset({"file", "dir", "symlink", "fifo", "socket", "irregular"}) | DEVICES
+_FRAME = re.compile(r"\t\S|(?:github\.com/|golang\.org/|main\.|runtime\.)\S+$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(
     rb'\\(?:([abfnrtv\\"\'])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.|\Z))',
@@ -205,6 +206,11 @@ def cleaned(text: object, limit: int = LONGEST_TEXT) -> str:
     return clean_line(text[: limit * 2], limit) if isinstance(text, str) else ""
 
 
+def without_stack(text: str) -> str:
+    """What restic says, without the lines that tell where in its source it was: no news for people."""
+    return "\n".join(line for line in text.splitlines() if not _FRAME.match(line))
+
+
 def complaint(line: str) -> str:
     """What one line of restic's standard error says to people, without its JSON and its control characters."""
     values = record(line.encode("utf-8", "replace"))
@@ -213,4 +219,6 @@ def complaint(line: str) -> str:
     error = values.get("error")
     text = values.get("message") or (error.get("message") if isinstance(error, dict) else None)
     item = cleaned(values.get("item"), 200)
-    return cleaned(text, 500) + (f" ({item})" if item else "")
+    return cleaned(without_stack(text) if isinstance(text, str) else None, 500) + (
+        f" ({item})" if item else ""
+    )

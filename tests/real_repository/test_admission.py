@@ -547,7 +547,7 @@ def test_a_full_disk_accuses_no_pack(stage: Stage) -> None:
                 assert not seen.bad
             free(stage.folder)
     assert 0 < len(told) < 14
-    assert all("full" in each or "No space" in each for each in told), told
+    assert [] == [each for each in told if "full" not in each and "no space" not in each.lower()]
 
 
 @pytest.mark.parametrize(("deaths", "accused"), [(1, 0), (2, 1)])

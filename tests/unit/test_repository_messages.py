@@ -143,6 +143,15 @@ def test_names_that_are_compared_are_not_made_alike() -> None:
     assert ("web1", ("web1",)) == (plain.host, plain.tags)
 
 
+def test_where_in_its_source_restic_was_is_not_told() -> None:
+    """What it says is its first words, not the calls that led there, in plain text and in JSON."""
+    frames = "github.com/restic/restic/internal/repository.(*Repository).LoadBlob\n\t/build/repository.go:249\nmain.runLs\n\tls.go:470"
+    assert "id 13 not found\nand more" == messages.without_stack(f"id 13 not found\n{frames}\nand more")
+    assert "id 13 not found" == messages.complaint(
+        json.dumps({"message": f"id 13 not found\n{frames}\nruntime.main\n\tproc.go:290"})
+    )
+
+
 async def test_a_look_whose_restic_was_killed_is_taken_once_more() -> None:
     """Memory may run short for a moment: no fault of what was looked at. A second death is told, and so is any other end."""
     killed, broken = ResticError("killed", None, -9), ResticError("broken", None, 1)
