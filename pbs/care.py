@@ -109,8 +109,9 @@ class Care:
         removed = await asyncio.to_thread(
             runlogs.thin_out, self._home.log / "runs", server.run_logs, now, running
         )
-        cut = self._ledger.upkeep.shorten_outputs(now - timedelta(days=server.run_logs.days))
-        dropped = self._ledger.upkeep.drop_old_events()
+        upkeep = self._ledger.upkeep
+        cut = await in_thread(upkeep.shorten_outputs, now - timedelta(days=server.run_logs.days))
+        dropped = await in_thread(upkeep.drop_old_events)
         if removed or cut or dropped:
             log.info(
                 "let go of %d logs of runs and %d events; %d long outputs were cut", removed, dropped, cut

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, insert, select, update
 
 from pbs.errors import NotFound, UsageError
-from pbs.ledger.schema import entry, session, token, writer
+from pbs.ledger.engine import writer
+from pbs.ledger.schema import entry, session, token
 
 SEEN_SECONDS = 60.0
 MOST_SESSIONS = 200

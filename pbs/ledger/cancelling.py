@@ -11,8 +11,8 @@ from sqlalchemy import Engine, select, update
 
 from pbs.errors import NotFound, RunOver
 from pbs.ledger import rows
+from pbs.ledger.engine import writer
 from pbs.ledger.schema import run as runs
-from pbs.ledger.schema import writer
 from pbs.model import Outcome, Run, RunState
 
 LONGEST_NAME = 120

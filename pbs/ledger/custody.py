@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Engine, Row, ScalarSelect, func, insert, or_, select, update
 
 from pbs.errors import LedgerError, NotFound
+from pbs.ledger.engine import writer
 from pbs.ledger.rows import parts
-from pbs.ledger.schema import damage, entry, manifest, reading, receipt, repository, source, writer
+from pbs.ledger.schema import damage, entry, manifest, reading, receipt, repository, source
 from pbs.model import Damage, DamageState, ReceiptState
 
 USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pbs.errors import LedgerError
 from pbs.files import PRIVATE_FILE
-from pbs.ledger.schema import BUSY_SECONDS, explain
+from pbs.ledger.engine import BUSY_SECONDS, explain
 
 MOST_FAULTS = 10
 # A database in WAL mode is three files; one of them alone is none.

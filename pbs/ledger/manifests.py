@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, Row, Select, and_, delete, func, inse
 
 from pbs.errors import LedgerError, NotFound
 from pbs.ledger import rows
-from pbs.ledger.schema import item, manifest, quarantine, receipt, repository, source, writer
+from pbs.ledger.engine import writer
+from pbs.ledger.schema import item, manifest, quarantine, receipt, repository, source
 from pbs.model import Manifest, Quarantined, QuarantineState, Receipt, Verified
 
 # In the place of a run, where it was none that made a file.

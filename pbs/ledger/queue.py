@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, or_
 
 from pbs.errors import LeaseLost
 from pbs.ledger import rows
+from pbs.ledger.engine import writer
 from pbs.ledger.schema import run as runs
-from pbs.ledger.schema import writer
 from pbs.model import Cause, Ending, Kind, Outcome, Run, RunState
 
 # A person before a notice before the schedule; pull before push before the rest.

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from pbs.files import SYSTEM_TEMPORARY, explained
-from pbs.ledger.schema import engine_on
+from pbs.ledger.engine import engine_on
 
 NO_ROOM = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY")
 

@@ -11,10 +11,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 
+from pbs.ledger.engine import writer
 from pbs.ledger.queue import join, record
 from pbs.ledger.schema import run as runs
 from pbs.ledger.schema import slot as slots
-from pbs.ledger.schema import writer
 from pbs.model import Cause, Kind, Mark, Outcome, Run, RunState
 
 

@@ -17,21 +17,11 @@ from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.custody import USABLE, Custody
+from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.manifests import Manifests, Quarantine
 from pbs.ledger.overview import Overview
 from pbs.ledger.queue import Queue
-from pbs.ledger.schema import (
-    HEAD,
-    damage,
-    entry,
-    make_engine,
-    reading,
-    receipt,
-    repository,
-    run,
-    source,
-    writer,
-)
+from pbs.ledger.schema import HEAD, damage, entry, reading, receipt, repository, run, source
 from pbs.ledger.slots import Slots
 from pbs.ledger.telling import Telling
 from pbs.ledger.upkeep import Upkeep

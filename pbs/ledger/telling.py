@@ -9,8 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 
+from pbs.ledger.engine import writer
 from pbs.ledger.schema import run as runs
-from pbs.ledger.schema import told, writer
+from pbs.ledger.schema import told
 
 Which = tuple[str, str]
 

@@ -14,8 +14,8 @@ from alembic.script import ScriptDirectory
 
 from pbs.errors import SchemaMismatch
 from pbs.files import PRIVATE_FILE, explained, locked
+from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.files import copy
-from pbs.ledger.schema import make_engine, writer
 from pbs.ledger.store import schema_version
 
 _STEPS = Path(__file__).parent / "steps"

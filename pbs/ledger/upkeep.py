@@ -12,12 +12,12 @@ from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.pool import PoolProxiedConnection
 
 from pbs.ledger import rows
-from pbs.ledger.schema import entry, receipt, repository, run, source, writer
+from pbs.ledger.engine import writer
+from pbs.ledger.schema import LONG_OUTPUT, SHORT_OUTPUT, entry, receipt, repository, run, source
 from pbs.model import ReceiptState, Run
 
 # Of one name about one source.
 MOST_EVENTS = 1000
-SHORT_OUTPUT = 2000
 CUT = "\n[… the rest was let go of with age …]"
 
 
@@ -69,14 +69,15 @@ class Upkeep:
 
     def shorten_outputs(self, before: datetime) -> int:
         """Cut what runs that ended before then printed to its beginning; how many were cut."""
-        long = func.length(run.c.output) > SHORT_OUTPUT + len(CUT)
-        with self._writer.begin() as db:
-            done = db.execute(
-                update(run)
-                .where(run.c.ended < before, long)
-                .values(output=func.substr(run.c.output, 1, SHORT_OUTPUT).concat(CUT))
-            )
-        return done.rowcount
+        long = select(run.c.seq).where(run.c.ended < before, LONG_OUTPUT).order_by(run.c.ended)
+        shorter = update(run).values(output=func.substr(run.c.output, 1, SHORT_OUTPUT).concat(CUT))
+        with self._engine.connect() as db:
+            waiting = list(db.execute(long).scalars())
+        # Some at a time: others write as well.
+        for part in rows.parts(waiting):
+            with self._writer.begin() as db:
+                db.execute(shorter.where(run.c.seq.in_(part)))
+        return len(waiting)
 
     def drop_old_events(self, most: int = MOST_EVENTS) -> int:
         """Keep the newest events of each name about each source; how many went."""

@@ -29,19 +29,9 @@ from sqlalchemy import (
 
 from pbs.ledger import rows
 from pbs.ledger.custody import EXPORTED, USABLE
+from pbs.ledger.engine import writer
 from pbs.ledger.overview import FOLDERS, by_seq
-from pbs.ledger.schema import (
-    damage,
-    entry,
-    promise,
-    quarantine,
-    reading,
-    receipt,
-    repository,
-    run,
-    source,
-    writer,
-)
+from pbs.ledger.schema import damage, entry, promise, quarantine, reading, receipt, repository, run, source
 from pbs.model import DamageState, Kind, Outcome, QuarantineState, ReceiptState, Run, RunState
 
 # The outcomes of a run that came to its own end: what it says, it says of the source.

@@ -16,8 +16,8 @@ from pbs.care import AGAIN_SECONDS, REST_SECONDS, Care
 from pbs.clock import SystemClock
 from pbs.home import Home
 from pbs.ledger import Ledger, open_ledger
+from pbs.ledger.engine import make_engine
 from pbs.ledger.files import faults
-from pbs.ledger.schema import make_engine
 from pbs.ledger.store import schema_version
 from pbs.ledger.upgrade import upgrade
 from pbs.model import ServerSettings

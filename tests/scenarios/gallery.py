@@ -21,7 +21,8 @@ from stage import PBS, free_port, short_folder
 
 from pbs.controller import Controller
 from pbs.home import Home
-from pbs.ledger.schema import make_engine, receipt, repository, run, source
+from pbs.ledger.engine import make_engine
+from pbs.ledger.schema import receipt, repository, run, source
 from pbs.model import Outcome, ReceiptState
 from pbs.web.app import serve
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from pbs import runlogs, servercopy
 from pbs.errors import HomeError, LedgerError, UsageError
@@ -179,6 +182,24 @@ def test_long_outputs_are_cut_with_age(ledger: Ledger) -> None:
     assert cut.startswith("é" * 2000 + "\n")
     assert "let go of" in cut
     assert ("é" * 9000, "short") == (ledger.run("r2").output, ledger.run("r3").output)
+
+
+def test_long_outputs_are_found_without_a_look_at_all_runs(ledger: Ledger, tmp_path: Path) -> None:
+    """However many runs there ever were: those that printed much have an index of their own, and it is used."""
+    asked: list[tuple[str, Any]] = []
+
+    def take(_db: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    event.listen(Engine, "before_cursor_execute", take)
+    try:
+        ledger.upkeep.shorten_outputs(NOW)
+    finally:
+        event.remove(Engine, "before_cursor_execute", take)
+    ((statement, values),) = [each for each in asked if each[0].startswith("SELECT")]
+    with closing(sqlite3.connect(tmp_path / "ledger")) as db:
+        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+    assert "run_by_long_output" in plan, plan
 
 
 def test_old_events_go(ledger: Ledger) -> None:
