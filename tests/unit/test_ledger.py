@@ -25,6 +25,7 @@ from ledger_workers import claim_all, full_disk
 from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.files import locked
 from pbs.ledger import Ledger, open_ledger, schema
+from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.upgrade import upgrade
 from pbs.model import (
     Cause,
@@ -309,7 +310,7 @@ def test_a_source_keeps_its_one_repository(ledger: Ledger) -> None:
 
 def test_the_steps_make_what_the_tables_say(path: Path) -> None:
     """A ledger that was brought forward step by step has exactly the tables, columns and indexes of `schema`."""
-    engine = schema.make_engine(path)
+    engine = make_engine(path)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
@@ -319,10 +320,10 @@ def test_the_steps_make_what_the_tables_say(path: Path) -> None:
 def test_a_ledger_of_the_first_version_is_brought_forward(path: Path) -> None:
     """What the first version wrote is there after the upgrade, each run as a first try."""
     path.unlink()
-    engine = schema.make_engine(path)
+    engine = make_engine(path)
     script = AlembicConfig()
     script.set_main_option("script_location", str(Path(schema.__file__).parent / "steps"))
-    with schema.writer(engine).begin() as connection:
+    with writer(engine).begin() as connection:
         script.attributes["connection"] = connection
         command.upgrade(script, "0001")
         connection.exec_driver_sql(
@@ -432,7 +433,7 @@ def test_a_ledger_that_somebody_holds_is_a_sentence(
     ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that waits too long for another process fails as such, and reading goes on meanwhile."""
-    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("pbs.ledger.engine.BUSY_SECONDS", 0.1)
     impatient = open_ledger(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
