@@ -244,17 +244,17 @@ def fill(ledger: Path, history: int) -> int:
     with closing(sqlite3.connect(ledger)) as db:
         db.execute("PRAGMA synchronous=OFF")
         db.execute("PRAGMA cache_size=-1000000")
+        db.execute(
+            "CREATE TEMP TABLE more AS SELECT source.name, repository.id AS repository, "
+            "(SELECT count(*) FROM run WHERE run.source = source.name) AS have "
+            "FROM repository JOIN source ON source.uid = repository.source"
+        )
         # Ten million rows are written in minutes, and the indexes made after them.
         indexes = db.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('run', 'receipt') AND sql IS NOT NULL"
         ).fetchall()
         for name, _ in indexes:
             db.execute(f"DROP INDEX {name}")
-        db.execute(
-            "CREATE TEMP TABLE more AS SELECT source.name, repository.id AS repository, "
-            "(SELECT count(*) FROM run WHERE run.source = source.name) AS have "
-            "FROM repository JOIN source ON source.uid = repository.source"
-        )
         # One hour apart, the newest an hour ago; in the order of time, as they would have been written.
         db.execute(
             "CREATE TEMP TABLE old AS WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?) "
