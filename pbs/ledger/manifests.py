@@ -45,8 +45,7 @@ class Manifests:
 
     def names(self, known: str, kind: str, folder: str = "") -> dict[str, int]:
         """The admitted files of a kind with their sizes; of packs, those of one folder where one is given."""
-        with self._engine.connect() as db:
-            return {bytes(row.name).hex(): row.size for row in db.execute(_items(known, kind, folder))}
+        return self._sizes(_items(known, kind, folder))
 
     def add(
         self, known: str, run: str, packs: Mapping[str, int], index: Mapping[str, int], verified: Verified
@@ -59,9 +58,7 @@ class Manifests:
 
     def unproven(self, known: str, folder: str) -> dict[str, int]:
         """The packs of one folder whose content nobody has read, with their sizes."""
-        query = _items(known, "data", folder).where(item.c.verified != Verified.FULL)
-        with self._engine.connect() as db:
-            return {bytes(row.name).hex(): row.size for row in db.execute(query)}
+        return self._sizes(_items(known, "data", folder).where(item.c.verified != Verified.FULL))
 
     def proven(self, known: str, names: Iterable[str]) -> None:
         """The content of these packs was read."""
@@ -148,6 +145,10 @@ class Manifests:
         db.execute(delete(item).where(item.c.manifest == seqs))
         db.execute(delete(manifest).where(manifest.c.repository == known))
         db.execute(delete(quarantine).where(quarantine.c.repository == known))
+
+    def _sizes(self, query: Select[Any]) -> dict[str, int]:
+        with self._engine.connect() as db:
+            return {bytes(row.name).hex(): row.size for row in db.execute(query)}
 
     def _set(self, known: str, **values: Any) -> None:
         with self._writer.begin() as db:

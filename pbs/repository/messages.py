@@ -207,8 +207,9 @@ def cleaned(text: object, limit: int = LONGEST_TEXT) -> str:
 
 
 def without_stack(text: str) -> str:
-    """What restic says, without the lines that tell where in its source it was: no news for people."""
-    return "\n".join(line for line in text.splitlines() if not _FRAME.match(line))
+    """What restic says, without where in its source it was, and without the state of one that broke: no news for people."""
+    said = text.partition("\ngoroutine ")[0]
+    return "\n".join(line for line in said.splitlines() if not _FRAME.match(line))
 
 
 def complaint(line: str) -> str:
@@ -219,6 +220,5 @@ def complaint(line: str) -> str:
     error = values.get("error")
     text = values.get("message") or (error.get("message") if isinstance(error, dict) else None)
     item = cleaned(values.get("item"), 200)
-    return cleaned(without_stack(text) if isinstance(text, str) else None, 500) + (
-        f" ({item})" if item else ""
-    )
+    said = without_stack(text) if isinstance(text, str) else ""
+    return cleaned(said, 500) + (f" ({item})" if item else "")

@@ -129,8 +129,7 @@ async def once_more(look: Callable[[], Awaitable[T]]) -> T:
 
 def explain(argv: Sequence[str | bytes | os.PathLike[str]], finished: Finished) -> PbsError:
     """Restic's exit code and its last words as one of our errors."""
-    # What follows "goroutine" is the stack of a restic that broke: no news for people.
-    lines = messages.without_stack(finished.stderr.partition("\ngoroutine ")[0]).splitlines()
+    lines = messages.without_stack(finished.stderr).splitlines()
     said = [messages.complaint(line) for line in lines if line.strip()]
     words = "; ".join(said[-COMPLAINTS_SHOWN:])
     match finished.code:

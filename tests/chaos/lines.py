@@ -177,7 +177,7 @@ def disturb(scene: Scene) -> None:
     lost = line.lost
     eventually(scene.over, PATIENCE * 2, "the end of a run over a bad line")
     line.delay, line.loss = (0.0, 0.0), 0.0
-    if line.lost == lost:
+    if line.lost == lost and scene.stage == "backup":
         raise Missed("not a single packet was lost")
 
 
