@@ -17,9 +17,9 @@ from pbs.errors import LedgerError, NotFound
 from pbs.ledger.engine import writer
 from pbs.ledger.rows import parts
 from pbs.ledger.schema import damage, entry, manifest, reading, receipt, repository, source
+from pbs.ledger.usable import USABLE, recount
 from pbs.model import Damage, DamageState, ReceiptState
 
-USABLE = (ReceiptState.ADMITTED, ReceiptState.LEGACY)
 FORGOTTEN = "forgotten"
 EXPORTED = "key-exported"
 HELD, RESUMED = "held", "resumed"
@@ -89,6 +89,7 @@ class Custody:
                         f"the snapshot {snapshot[:8]} was pinned or removed while the plan was made",
                         f"nothing was removed; `pbs retain {name}` makes a new plan",
                     )
+            recount(db, _repository(name))
 
     def settle(self, name: str, present: Collection[str], now: datetime) -> list[str]:
         """Say of each snapshot that was to be forgotten what became of it, by what is still there; the forgotten ones."""
@@ -103,6 +104,7 @@ class Custody:
             for row in rows:
                 values = {"leaving": None} if row.reference in present else {"state": ReceiptState.FORGOTTEN}
                 db.execute(update(receipt).where(receipt.c.seq == row.seq).values(**values))
+            recount(db, _repository(name))
             for run in dict.fromkeys(row.leaving for row in gone):
                 ids = [row.reference for row in gone if row.leaving == run]
                 detail = json.dumps({"snapshots": ids})

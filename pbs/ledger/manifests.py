@@ -15,6 +15,7 @@ from pbs.errors import LedgerError, NotFound
 from pbs.ledger import rows
 from pbs.ledger.engine import writer
 from pbs.ledger.schema import item, manifest, quarantine, receipt, repository, source
+from pbs.ledger.usable import recount
 from pbs.model import Manifest, Quarantined, QuarantineState, Receipt, Verified
 
 # In the place of a run, where it was none that made a file.
@@ -92,6 +93,7 @@ class Manifests:
         with self._writer.begin() as db:
             db.execute(delete(receipt).where(receipt.c.repository == known, receipt.c.reference == value.id))
             db.execute(insert(receipt).values(**rows.receipt_values(value, known)))
+            recount(db, known)
             _add(db, _seq(db, known), "snapshots", {value.id: size}, value.verified, value.run)
 
     def weakest(self, known: str) -> Verified:

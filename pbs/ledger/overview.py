@@ -10,8 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, func, null, select
 
 from pbs.ledger import rows
-from pbs.ledger.custody import USABLE
-from pbs.ledger.schema import damage, entry, reading, receipt, repository, source
+from pbs.ledger.schema import damage, entry, reading, repository, source
 from pbs.ledger.schema import run as runs
 from pbs.model import DamageState, Kind, Outcome, Run, RunState
 from pbs.space import LOOK_BACK, Growth
@@ -80,20 +79,14 @@ class Overview:
 
     def counts(self, names: Iterable[str]) -> dict[str, int]:
         """How many snapshots of each of these sources can be used; of one without any, nothing."""
-        usable = (
-            select(func.count())
-            .where(
-                receipt.c.repository == repository.c.id,
-                receipt.c.state.in_(USABLE),
-                receipt.c.leaving.is_(None),
-            )
-            .correlate(repository)
-            .scalar_subquery()
-        )
         found: dict[str, int] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
-                query = select(source.c.name, usable).join(repository).where(source.c.name.in_(part))
+                query = (
+                    select(source.c.name, repository.c.snapshots)
+                    .join(repository)
+                    .where(source.c.name.in_(part))
+                )
                 found |= {name: number for name, number in db.execute(query) if number}
         return found
 
@@ -133,6 +126,16 @@ class Overview:
 
     def growth(self, names: Iterable[str], since: datetime) -> dict[str, Growth]:
         """What each of these sources brought by its pulls since then, but for the first of them, less what pruning freed."""
+        ended = runs.alias()
+        # From the first pull that ended since then on, by number: so an index tells all of it, without a look at the rows.
+        begin = (
+            select(ended.c.seq)
+            .where(ended.c.source == source.c.name, ended.c.ended >= since, ended.c.kind == Kind.PULL)
+            .order_by(ended.c.ended)
+            .limit(1)
+            .correlate(source)
+            .scalar_subquery()
+        )
         brought = (
             select(
                 runs.c.source,
@@ -140,13 +143,17 @@ class Overview:
                 func.count().label("number"),
                 func.sum(runs.c.tunnel_bytes).label("bytes"),
             )
-            .where(runs.c.kind == Kind.PULL, runs.c.tunnel_bytes.is_not(None), runs.c.ended >= since)
+            .join(source, source.c.name == runs.c.source)
+            .where(
+                runs.c.kind == Kind.PULL, runs.c.outcome.in_(list(Outcome)), runs.c.seq >= begin,
+                runs.c.tunnel_bytes.is_not(None),
+            )
             .group_by(runs.c.source)
-        )
+        )  # fmt: skip
         found: dict[str, Growth] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
-                those = brought.where(runs.c.source.in_(part)).subquery()
+                those = brought.where(source.c.name.in_(part)).subquery()
                 query = select(those, runs.c.ended, runs.c.tunnel_bytes).join(
                     runs, runs.c.seq == those.c.first
                 )

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0008"
+HEAD = "0009"
 # What a run printed is cut to so much when it is old; a migration knows the number too.
 SHORT_OUTPUT = 2000
 LONG_OUTPUT = text(f"length(output) > {SHORT_OUTPUT + 100}")
@@ -75,6 +75,8 @@ repository = Table(
     Column("created", Moment, nullable=False),
     # Its size on the disk when a run of it ended for the last time.
     Column("bytes", BigInteger),
+    # How many of its snapshots can be restored.
+    Column("snapshots", Integer, nullable=False, default=0, server_default="0"),
 )
 
 run = Table(

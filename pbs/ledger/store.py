@@ -16,7 +16,7 @@ from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.ledger import rescue, rows
 from pbs.ledger.access import Access
 from pbs.ledger.cancelling import Cancelling
-from pbs.ledger.custody import USABLE, Custody
+from pbs.ledger.custody import Custody
 from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.manifests import Manifests, Quarantine
 from pbs.ledger.overview import Overview
@@ -25,11 +25,11 @@ from pbs.ledger.schema import HEAD, damage, entry, reading, receipt, repository,
 from pbs.ledger.slots import Slots
 from pbs.ledger.telling import Telling
 from pbs.ledger.upkeep import Upkeep
+from pbs.ledger.usable import OF_USERS, recount
 from pbs.ledger.vitals import VitalSigns
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
-OF_USERS = (receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None))
 
 
 def schema_version(engine: Engine) -> str | None:
@@ -255,6 +255,7 @@ class Ledger:
             ).first()
             if there is None:
                 db.execute(insert(receipt).values(**rows.receipt_values(value, known.id)))
+                recount(db, known.id)
 
     def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
         """Every receipt of a source, or those that stand so, oldest first by our clock."""

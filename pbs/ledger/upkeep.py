@@ -14,6 +14,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from pbs.ledger import rows
 from pbs.ledger.engine import writer
 from pbs.ledger.schema import LONG_OUTPUT, SHORT_OUTPUT, entry, receipt, repository, run, source
+from pbs.ledger.usable import recount
 from pbs.model import ReceiptState, Run
 
 # Of one name about one source.
@@ -65,6 +66,7 @@ class Upkeep:
                     )
                     .values(state=ReceiptState.FORGOTTEN, reason=reason)
                 ).rowcount
+            recount(db, known)
         return done
 
     def shorten_outputs(self, before: datetime) -> int:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from pbs.ledger import rows
-from pbs.ledger.custody import EXPORTED, USABLE
+from pbs.ledger.custody import EXPORTED
 from pbs.ledger.engine import writer
 from pbs.ledger.overview import FOLDERS, by_seq
 from pbs.ledger.schema import damage, entry, promise, quarantine, reading, receipt, repository, run, source
@@ -207,7 +207,7 @@ def _vitals(db: Connection, notes: Collection[str]) -> Iterator[Vitals]:
             bytes=each["bytes"],
             runs={pair: told[number] for number, pair in own},
             partial_since=told[each["partial_since"]].ended if each["partial_since"] is not None else None,
-            snapshots=each["snapshots"],
+            snapshots=each["snapshots"] or 0,
             arrived=arrived.get(each["arrived"]),
             read=read.get(known),
             aside=aside.get(known, {}),
@@ -219,7 +219,6 @@ def _vitals(db: Connection, notes: Collection[str]) -> Iterator[Vitals]:
 
 def _of_each_source(notes: Collection[str]) -> Select[Any]:
     """One row for each source; of its runs, receipts and events only the numbers of those that count."""
-    usable = select(func.count()).where(receipt.c.repository == repository.c.id, receipt.c.state.in_(USABLE))
     arrived = (
         select(receipt.c.seq)
         .where(receipt.c.repository == repository.c.id, receipt.c.state == ReceiptState.ADMITTED)
@@ -240,7 +239,7 @@ def _of_each_source(notes: Collection[str]) -> Select[Any]:
             repository.c.bytes,
             repository.c.key,
             _noted(EXPORTED, entry.c.detail).scalar_subquery().label("exported"),
-            usable.scalar_subquery().label("snapshots"),
+            repository.c.snapshots,
             arrived.scalar_subquery().label("arrived"),
             partial.scalar_subquery().label("partial_since"),
             *(_newest(*pair).scalar_subquery().label(label) for label, pair in PAIRS.items()),
