@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from liar import lie, noted, repent
-from shared import ends, fresh, here, items, snapshots
+from shared import add, ends, fresh, here, items, snapshots
 from stage import Pbs, SourceHost
 
 from pbs.restore import compare
 
+# How it ends where nothing is to count.
+FAILS = "end(outcome='failed', exit=1, message='for today')"
 # What the forger knows beside what every liar knows: `attacks`, `forger`, and the fields of a snapshot that looks right.
 PLOT = """
 sys.path.insert(0, {scenarios!r})
@@ -121,3 +126,19 @@ class Victim:
         (self.source.data / fresh("new")).write_text("after the attack")
         self.honest()
         assert list(self.known) == self.admitted()
+
+
+@contextlib.contextmanager
+def owned(home: Pbs, folder: Path, *settings: str, files: int = 4, size: int = 2000) -> Iterator[Victim]:
+    """A source of some files of about this size, with one admitted snapshot."""
+    source = SourceHost(folder / "src")
+    for number in range(files):
+        (source.data / f"file-{number}").write_bytes(os.urandom(size + number))
+    source.start()
+    try:
+        victim = Victim(home, fresh("v"), source, folder)
+        add(home, victim.name, source, *settings)
+        victim.honest()
+        yield victim
+    finally:
+        source.stop()

@@ -5,21 +5,19 @@ What the gate refuses is played past it, through the endpoint's own socket: noth
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile import Victim
+from hostile import FAILS, Victim, owned
 from liar import fingerprint
-from shared import add, fresh, here, home_in_service, worker_peak
-from stage import Pbs, SourceHost
+from shared import fresh, here, home_in_service, worker_peak
+from stage import Pbs
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 MOST_WORKER_BYTES = 300 << 20
-FAILS = "end(outcome='failed', exit=1, message='for today')"
 FALSE_HOMES = ["home_in_garbage", "home_sealed", "home_absent", "home_in_old_pack"]
 
 
@@ -29,22 +27,6 @@ def home() -> Iterator[Pbs]:
     with home_in_service() as pbs:
         yield pbs
         assert worker_peak(pbs) < MOST_WORKER_BYTES
-
-
-@contextlib.contextmanager
-def owned(home: Pbs, folder: Path, *settings: str) -> Iterator[Victim]:
-    """A source with one admitted snapshot."""
-    source = SourceHost(folder / "src")
-    for number in range(4):
-        (source.data / f"file-{number}").write_bytes(os.urandom(2000 + number))
-    source.start()
-    try:
-        victim = Victim(home, fresh("v"), source, folder)
-        add(home, victim.name, source, *settings)
-        victim.honest()
-        yield victim
-    finally:
-        source.stop()
 
 
 @pytest.fixture
@@ -71,24 +53,6 @@ def test_no_second_home_takes_the_place_of_the_first(victim: Victim, end: str) -
     after = fingerprint(victim.home.repository(victim.name))
     assert {path for path in before if path.startswith("data/")} <= after.keys()
     assert "no errors were found" in victim.home.restic("check", "--read-data", name=victim.name).stdout
-
-
-def test_lies_that_were_admitted_unread_are_found_and_taken_out(home: Pbs, folder: Path) -> None:
-    """T1: with `admission = "structure"` a second home may bend old snapshots, until a check has read it; then they are whole."""
-    with owned(home, folder, "--set", "admission=structure") as victim:
-        victim.attacked("attacks.second_home_sealed(forger, 2)", FAILS, outcomes=("failed",))
-        assert "no errors were found" not in home.restic("check", "--read-data", name=victim.name).stdout
-        code, said, told = here(home, "check", victim.name, "--read-data", "100%")
-        assert 1 == code, told
-        assert "2 damaged pack(s)" in said + told
-        assert "what it holds is not what it says it holds" in said + told
-        assert "no disk did this" in said + told
-        victim.honest()
-        code, said, told = here(home, "check", victim.name, "--read-data", "100%")
-        assert 0 == code, said + told
-        assert "no errors were found" in home.restic("check", "--read-data", name=victim.name).stdout
-        for snapshot in victim.admitted():
-            victim.restores(snapshot)
 
 
 def test_our_own_prune_takes_nothing_that_is_needed(home: Pbs, folder: Path) -> None:

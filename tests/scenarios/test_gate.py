@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile import Victim
+from hostile import Victim, owned
 from liar import fingerprint
-from shared import add, fresh, here
-from stage import Pbs, SourceHost
+from shared import here
+from stage import Pbs
 
 pytestmark = [pytest.mark.slow]
 
@@ -19,15 +19,8 @@ pytestmark = [pytest.mark.slow]
 @pytest.fixture
 def victim(home: Pbs, folder: Path) -> Iterator[Victim]:
     """A source that may read two megabytes in a run, and has one admitted snapshot of three."""
-    source = SourceHost(folder / "src")
-    for number in range(3):
-        (source.data / f"file-{number}").write_bytes(os.urandom(1_000_000))
-    source.start()
-    victim = Victim(home, fresh("g"), source, folder)
-    add(home, victim.name, source, "--set", "read_budget=2MB")
-    victim.honest()
-    yield victim
-    source.stop()
+    with owned(home, folder, "--set", "read_budget=2MB", files=3, size=1_000_000) as made:
+        yield made
 
 
 ASKED = """

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import FAILS, owned
 from liar import fingerprint, lie, noted, repent
 from shared import (
     add,
@@ -316,6 +317,22 @@ def test_a_run_that_is_cut_short_leaves_nothing_behind_that_counts(
     run = ends(home, name, "ok", 0)
     assert [run["snapshot"]] == ids(home, name, "admitted")
     assert 1 == len(ids(home, name, "quarantined"))
+
+
+def test_lies_that_were_admitted_unread_are_found_and_taken_out(home: Pbs, folder: Path) -> None:
+    """T1: with `admission = "structure"` a second home may bend old snapshots, until a check has read it; then they are whole."""
+    with owned(home, folder, "--set", "admission=structure") as victim:
+        (first,) = victim.known
+        victim.attacked("attacks.second_home_sealed(forger, 2)", FAILS, outcomes=("failed",))
+        code, said, told = here(home, "check", victim.name, "--read-data", "100%")
+        assert 1 == code, told
+        assert "2 damaged pack(s)" in said + told
+        assert "what it holds is not what it says it holds" in said + told
+        assert "no disk did this" in said + told
+        assert "no errors were found" in home.restic("check", "--read-data", name=victim.name).stdout
+        victim.restores(first)
+        victim.honest()
+        assert not [each for each in snapshots(home, victim.name) if each["damaged"]]
 
 
 # What it says
