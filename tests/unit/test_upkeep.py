@@ -146,7 +146,9 @@ def test_a_sound_ledger_has_no_faults_and_a_damaged_one_has(tmp_path: Path, ledg
     assert faults(tmp_path / "torn")
     copy(path, tmp_path / "orphan")
     with sqlite3.connect(tmp_path / "orphan") as database:
-        database.execute("INSERT INTO repository VALUES ('i', 'nobody', 'restic', 'p', NULL, 't', NULL)")
+        database.execute(
+            "INSERT INTO repository (id, source, engine, path, created) VALUES ('i', 'nobody', 'restic', 'p', 't')"
+        )
     database.close()
     assert ["a row of repository names one of source that is not there"] == faults(tmp_path / "orphan")
 
