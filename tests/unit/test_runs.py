@@ -42,6 +42,7 @@ from pbs.runs.report import MOST_CHARACTERS_KEPT, MOST_WARNINGS_LOGGED, Report
 from pbs.runs.stages import Stages
 from pbs.runs.work import Work
 from pbs.space import Space
+from pbs.text import size
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -77,6 +78,7 @@ class Tools:
     disk: Space = field(default_factory=lambda: Space(1 << 42, 1 << 40))
     packed: int = 0
     indexed: int = 0
+    prunes: list[int] = field(default_factory=list)
     shrinks: tuple[int, ...] = ()
     unwritten: int = 0
     spare: int = 0
@@ -224,6 +226,7 @@ class Tools:
 
     async def prune(self, unused: int, most: int) -> None:
         self._step("prune")
+        self.prunes.append(most)
 
     async def check(self) -> None:
         self._step("check")
@@ -690,14 +693,42 @@ def test_a_good_pull_removes_what_no_rule_holds_and_says_so() -> None:
     assert tools.steps[tools.steps.index("alone") + 1] == "shut"
 
 
+def pruned(tools: Tools, **source: Any) -> Ending:
+    """How a retention that somebody asked to prune as well ends; no snapshot has to go in it."""
+    tools.receipt_list = kept(1)
+    return played(tools, run=replace(RETAIN, options='{"prune": true}'), keeping=TWO, **source)
+
+
 def test_nobody_can_send_while_packs_are_removed() -> None:
     """T11: the endpoint is shut before anything is pruned, and stays so until it is done: no lock of ours has to hold anybody."""
-    tools = Tools(receipt_list=kept(1))
-    ending = played(tools, run=replace(RETAIN, options='{"prune": true}'), keeping=TWO)
+    tools = Tools()
+    ending = pruned(tools)
     assert ending.outcome is Outcome.OK
     at = tools.steps.index("prune")
     assert "shut" in tools.steps[:at]
     assert "open" not in tools.steps
+
+
+@pytest.mark.parametrize(("index", "reserve", "room"), [(5, 0, 2), (6, 0, 0), (5, 19, 1), (5, 21, 0)])
+def test_pruning_writes_anew_what_a_new_index_and_the_reserve_leave(
+    index: int, reserve: int, room: int
+) -> None:
+    """8 MiB and twice the index stay free for restic's new index, and what `reserve` keeps; the rest may be written anew."""
+    tools = Tools(disk=disk(20), indexed=index * MEGABYTE)
+    assert pruned(tools, reserve=(reserve * MEGABYTE, 0)).outcome is Outcome.OK
+    assert [room * MEGABYTE] == tools.prunes
+
+
+@pytest.mark.parametrize(("free", "index"), [(20, 7), (7, 0)])
+def test_nothing_is_pruned_where_a_new_index_has_no_room(free: int, index: int) -> None:
+    """Below 8 MiB and twice the index it is refused before anything is touched, and says how much to free."""
+    tools = Tools(disk=disk(free), indexed=index * MEGABYTE)
+    ending = pruned(tools, reserve=(0, 0))
+    assert ending.outcome is Outcome.REFUSED
+    told = f"nothing is pruned: only {size(free * MEGABYTE)} are free on the disk of the repository"
+    assert ending.message.endswith(told)
+    assert (ending.hint or "").startswith(f"free {size((8 + 2 * index) * MEGABYTE)} first")
+    assert "prune" not in tools.steps
 
 
 @pytest.mark.parametrize(
