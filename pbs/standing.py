@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pbs.ledger import Ledger, Standing
-from pbs.model import Outcome, Source
-from pbs.retention import facts_of, frozen
+from pbs.model import Source
+from pbs.retention import all_frozen
 from pbs.space import space_of, together
 from pbs.views import source_view, space_view
 
@@ -32,19 +32,15 @@ def source_views(
     wanted = list(names)
     known = ledger.overview
     standings, counts = known.standings(wanted), known.counts(wanted)
-    unread, damaged, held = known.unread(wanted), known.damaged(wanted), ledger.custody.holds(wanted)
+    unread, held = known.unread(wanted), ledger.custody.holds(wanted)
+    frozen = all_frozen(known, ledger.custody, wanted, held)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())
-        well = (
-            name not in damaged
-            and name not in held
-            and (stands.pull is None or stands.pull.outcome is Outcome.OK)
-        )
         view = source_view(
             sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
             repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
-            frozen=None if well else frozen(facts_of(ledger, name)), held=held.get(name),
+            frozen=frozen.get(name), held=held.get(name),
             per_day=per_day(name) if sources[name].quota is not None else None,
         )  # fmt: skip
         views.append(view)

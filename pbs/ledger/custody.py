@@ -153,16 +153,20 @@ class Custody:
 
     def holds(self, names: Iterable[str]) -> dict[str, Note]:
         """Those of these sources that are held, and why."""
+        return {name: note for name, note in self.newest(names, HELD, RESUMED).items() if note.name == HELD}
+
+    def newest(self, names: Iterable[str], *words: str) -> dict[str, Note]:
+        """The newest note of one of these names (`words`) about each of these sources."""
         newest = (
             select(func.max(entry.c.seq))
-            .where(entry.c.source == source.c.name, entry.c.name.in_((HELD, RESUMED)))
+            .where(entry.c.source == source.c.name, entry.c.name.in_(words))
             .correlate(source)
             .scalar_subquery()
         )
         query = select(entry).join(source, entry.c.seq == newest)
         with self._engine.connect() as db:
             found = [row for part in parts(names) for row in db.execute(query.where(source.c.name.in_(part)))]
-        return {row.source: _note(row) for row in found if row.name == HELD}
+        return {row.source: _note(row) for row in found}
 
     def hold(
         self, name: str, why: str, now: datetime, *, run: str | None = None, snapshot: str | None = None,

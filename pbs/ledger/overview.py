@@ -110,55 +110,67 @@ class Overview:
                     found[name] = oldest if count == FOLDERS else made
         return found
 
-    def damaged(self, names: Iterable[str]) -> set[str]:
-        """Which of these sources have a damaged pack that waits for its repair."""
+    def newest(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> dict[str, Run]:
+        """The newest run of each of these sources that is of this kind and ended in one of these ways."""
+        # One look into an index for each outcome; of all of them at once a database may rather read every run.
+        each = [_newest(runs.c.kind == kind, runs.c.outcome == outcome) for outcome in outcomes]
+        with self._engine.connect() as db:
+            found = {
+                name: max(seqs)
+                for part in rows.parts(names)
+                for name, *numbers in db.execute(select(source.c.name, *each).where(source.c.name.in_(part)))
+                if (seqs := [number for number in numbers if number is not None])
+            }
+            told = by_seq(db, found.values())
+        return {name: told[seq] for name, seq in found.items()}
+
+    def damaged(self, names: Iterable[str]) -> dict[str, int]:
+        """How many damaged packs of these sources wait for their repair; of one without any, nothing."""
         waiting = (DamageState.FOUND, DamageState.WAITING)
-        found: set[str] = set()
+        found: dict[str, int] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
                 query = (
-                    select(source.c.name)
+                    select(source.c.name, func.count())
                     .select_from(damage.join(repository).join(source))
                     .where(source.c.name.in_(part), damage.c.state.in_(waiting))
+                    .group_by(source.c.name)
                 )
-                found |= set(db.execute(query).scalars())
+                found |= dict(db.execute(query).tuples().all())
         return found
 
     def growth(self, names: Iterable[str], since: datetime) -> dict[str, Growth]:
         """What each of these sources brought by its pulls since then, but for the first of them, less what pruning freed."""
-        ended = runs.alias()
-        # From the first pull that ended since then on, by number: so an index tells all of it, without a look at the rows.
+        first, ended = runs.alias(), runs.alias()
         begin = (
             select(ended.c.seq)
-            .where(ended.c.source == source.c.name, ended.c.ended >= since, ended.c.kind == Kind.PULL)
+            .where(
+                ended.c.source == source.c.name, ended.c.ended >= since, ended.c.kind == Kind.PULL,
+                ended.c.tunnel_bytes.is_not(None),
+            )
             .order_by(ended.c.ended)
             .limit(1)
             .correlate(source)
             .scalar_subquery()
-        )
-        brought = (
-            select(
-                runs.c.source,
-                func.min(runs.c.seq).label("first"),
-                func.count().label("number"),
-                func.sum(runs.c.tunnel_bytes).label("bytes"),
-            )
-            .join(source, source.c.name == runs.c.source)
-            .where(
-                runs.c.kind == Kind.PULL, runs.c.outcome.in_(list(Outcome)), runs.c.seq >= begin,
-                runs.c.tunnel_bytes.is_not(None),
-            )
-            .group_by(runs.c.source)
         )  # fmt: skip
+
+        def after(what: ColumnElement[int]) -> ScalarSelect[int]:
+            # By its number, not by its time: so an index tells it without a look at the runs.
+            query = select(what).where(
+                runs.c.source == source.c.name, runs.c.kind == Kind.PULL, runs.c.outcome.in_(list(Outcome)),
+                runs.c.seq > first.c.seq, runs.c.tunnel_bytes.is_not(None),
+            )  # fmt: skip
+            return query.correlate(source, first).scalar_subquery()
+
+        number, sent = after(func.count(runs.c.seq)), after(func.sum(runs.c.tunnel_bytes))
+        brought = select(source.c.name, first.c.ended, number, sent).select_from(
+            source.join(first, first.c.seq == begin)
+        )
         found: dict[str, Growth] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
-                those = brought.where(source.c.name.in_(part)).subquery()
-                query = select(those, runs.c.ended, runs.c.tunnel_bytes).join(
-                    runs, runs.c.seq == those.c.first
-                )
-                for row in db.execute(query):
-                    found[row.source] = Growth(row.ended, row.number - 1, row.bytes - row.tunnel_bytes)
+                for name, then, *more in db.execute(brought.where(source.c.name.in_(part))):
+                    found[name] = Growth(then, more[0], more[1] or 0)
                 pruned = select(entry.c.source, entry.c.time, entry.c.detail).where(
                     entry.c.source.in_(part), entry.c.name == PRUNED
                 )

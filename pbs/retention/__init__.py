@@ -3,7 +3,16 @@
 What a source claims (times, hosts, tags) is not even looked at: only the receipts that admission gave count.
 """
 
-from pbs.retention.gather import CONFIRMED, UNREADABLE, Custody, Note, facts_of, held_words, plan_now
+from pbs.retention.gather import (
+    CONFIRMED,
+    UNREADABLE,
+    Custody,
+    Note,
+    all_frozen,
+    facts_of,
+    held_words,
+    plan_now,
+)
 from pbs.retention.holds import Facts, doubtful, frozen, grew
 from pbs.retention.plan import Plan, Verdict, make_plan
 from pbs.retention.simulate import EXPECTED, simulate
@@ -27,6 +36,7 @@ __all__ = [
     "Plan",
     "Upkeep",
     "Verdict",
+    "all_frozen",
     "doubtful",
     "due",
     "facts_of",

@@ -5,6 +5,7 @@ The run that applies it, the command line that shows it and the API all come her
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -69,21 +70,67 @@ class Records(Protocol):
         ...
 
 
+class Fleet(Protocol):
+    """What is asked of many sources at a time."""
+
+    def newest(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> Mapping[str, Run]:
+        """The newest run of each of these sources that is of this kind and ended in one of these ways."""
+        ...
+
+    def damaged(self, names: Iterable[str]) -> Mapping[str, int]:
+        """How many damaged packs of each of these sources wait for their repair."""
+        ...
+
+
+class FleetNotes(Protocol):
+    """The notes about many sources."""
+
+    def newest(self, names: Iterable[str], *words: str) -> Mapping[str, Note]:
+        """The newest note of one of these names (`words`) about each of these sources."""
+        ...
+
+
 def facts_of(records: Records, name: str) -> Facts:
     """What is known of a source beside its receipts."""
     last = records.newest_run(name, *TELLING, kind=Kind.PULL)
-    unreadable = records.custody.last(UNREADABLE, about=name)
     confirmed = records.custody.last(CONFIRMED, RESUMED, about=name)
     held = records.custody.held(name)
     waiting, damaged = records.custody.damaged(name)
     return Facts(
         last=last.outcome if last else None,
-        grew=bool(last and unreadable and unreadable.run == last.id and unreadable.detail.get("grew")),
+        grew=_could_read_less(last, records.custody.last(UNREADABLE, about=name)),
         damaged=damaged,
         damages=waiting,
         confirmed=str(confirmed.detail.get("snapshot")) if confirmed else None,
         held=held_words(held, name) if held is not None else None,
     )
+
+
+def all_frozen(
+    fleet: Fleet, notes: FleetNotes, names: Collection[str], held: Mapping[str, Note]
+) -> dict[str, str]:
+    """Of which of these sources nothing may be removed now, and why, as `frozen` tells it of one; `held`: those that are.
+
+    In a handful of queries however many they are: when a line is cut, all of them have failed.
+    """
+    last, damages = fleet.newest(names, Kind.PULL, TELLING), fleet.damaged(names)
+    partial = [name for name, run in last.items() if run.outcome is Outcome.PARTIAL]
+    unreadable = notes.newest(partial, UNREADABLE)
+    found = {}
+    for name in names:
+        run, hold = last.get(name), held.get(name)
+        found[name] = frozen(Facts(
+            last=run.outcome if run else None,
+            grew=_could_read_less(run, unreadable.get(name)),
+            damages=damages.get(name, 0),
+            held=held_words(hold, name) if hold is not None else None,
+        ))  # fmt: skip
+    return {name: why for name, why in found.items() if why is not None}
+
+
+def _could_read_less(last: Run | None, unreadable: Note | None) -> bool:
+    """Whether what the newest pull noted says that it could read less than the one before it."""
+    return bool(last and unreadable and unreadable.run == last.id and unreadable.detail.get("grew"))
 
 
 def held_words(held: Note, name: str) -> str:
