@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from pbs.controller import PUBLISH_SECONDS, Controller
 from pbs.errors import LedgerError
 from pbs.files import FileLock
 from pbs.home import Home
-from pbs.ledger import open_ledger
+from pbs.ledger import Tally, open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.model import Cause, Ending, Kind, Outcome, Run, RunState
 from pbs.worker import Worker
@@ -289,3 +290,26 @@ async def test_a_run_that_died_is_queued_again(controller: Controller) -> None:
     assert (retry.retry_of, retry.attempt, retry.cause) == (dead.id, 2, Cause.RETRY)
     assert retry.not_before
     assert retry.not_before > controller.clock.now()
+
+
+async def test_a_start_counts_all_runs_before_anybody_asks(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is the first to ask for figures waits for no count of all runs there ever were: the start has made it."""
+    made = Controller(home)
+    ended(made, "web", made.clock.now())
+    count, counts = made.ledger.vitals.tallies, list[int]()
+
+    def counted(until: int) -> list[Tally]:
+        counts.append(until)
+        return count(until)
+
+    monkeypatch.setattr(made.ledger.vitals, "tallies", counted)
+    serving = asyncio.create_task(made.serve())
+    async with asyncio.timeout(20):
+        while not counts:
+            await asyncio.sleep(0.01)
+        assert b'pbs_runs_total{kind="pull",outcome="ok",source="web"} 1.0' in await made.metrics()
+        assert 1 == len(counts)
+        signal.raise_signal(signal.SIGTERM)
+        await serving
