@@ -136,7 +136,7 @@ class Overview:
                     .where(source.c.name.in_(part), damage.c.state.in_(waiting))
                     .group_by(source.c.name)
                 )
-                found |= dict(db.execute(query).tuples().all())
+                found |= dict(db.execute(query).all())
         return found
 
     def growth(self, names: Iterable[str], since: datetime) -> dict[str, Growth]:
