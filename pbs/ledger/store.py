@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Engine, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
@@ -227,14 +227,17 @@ class Ledger:
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         """The newest run of a source, of this kind and of one of these outcomes where any are given."""
-        query = select(run).where(run.c.source == name).order_by(run.c.seq.desc()).limit(1)
-        if outcomes:
-            query = query.where(run.c.outcome.in_(outcomes))
-        if kind is not None:
-            query = query.where(run.c.kind == kind)
+        own = [run.c.source == name, *([run.c.kind == kind] if kind is not None else [])]
+        # One look into an index for each outcome: of all at once a database may rather go back through every run.
+        newest = [
+            select(func.max(run.c.seq)).where(*own, run.c.outcome == outcome).scalar_subquery()
+            for outcome in outcomes or (*Outcome, None)
+        ]
         with self._engine.connect() as db:
-            row = db.execute(query).first()
-        return rows.run(row) if row is not None else None
+            numbers = [number for number in db.execute(select(*newest)).one() if number is not None]
+            if not numbers:
+                return None
+            return rows.run(db.execute(select(run).where(run.c.seq == max(numbers))).one())
 
     def ended_since(self, moment: datetime) -> dict[str, str]:
         """The runs that ended at or after `moment`, each with its source."""

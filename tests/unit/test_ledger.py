@@ -204,6 +204,8 @@ def test_the_newest_run_is_found_by_kind_and_outcome(ledger: Ledger) -> None:
     """Runs that go on have no outcome; what is asked by outcome is about those that ended."""
     run = running(ledger, "web", Kind.MIGRATE, "l")
     running(ledger, "web", Kind.PULL, "l")
+    going = ledger.newest_run("web", kind=Kind.MIGRATE), ledger.newest_run("web")
+    assert [each and each.kind for each in going] == [Kind.MIGRATE, Kind.PULL]
     assert ledger.newest_run("web", *Outcome, kind=Kind.MIGRATE) is None
     ledger.queue.end(run, "l", Ending(Outcome.FAILED, "no"), NOW)
     found = ledger.newest_run("web", *Outcome, kind=Kind.MIGRATE)
