@@ -228,10 +228,11 @@ class Ledger:
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         """The newest run of a source, of this kind and of one of these outcomes where any are given."""
         own = [run.c.source == name, *([run.c.kind == kind] if kind is not None else [])]
+        wanted: tuple[Outcome | None, ...] = outcomes or (*Outcome, None)
         # One look into an index for each outcome: of all at once a database may rather go back through every run.
         newest = [
             select(func.max(run.c.seq)).where(*own, run.c.outcome == outcome).scalar_subquery()
-            for outcome in outcomes or (*Outcome, None)
+            for outcome in wanted
         ]
         with self._engine.connect() as db:
             numbers = [number for number in db.execute(select(*newest)).one() if number is not None]
