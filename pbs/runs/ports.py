@@ -1,4 +1,4 @@
-"""What a run needs from the tools, as Protocols. The real ones are handed in by `pbs.worker`; mypy proves there that they fit."""
+"""What a run needs from the tools, as Protocols. The real ones are handed in by `pbs.assemble`; mypy proves there that they fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run needs of the repository of its source, as Protocols. The real one is handed in by `pbs.worker`, as the other tools are."""
+"""What a run needs of the repository of its source, as Protocols. The real one is handed in by `pbs.assemble`, as the other tools are."""
 
 from __future__ import annotations
 
