@@ -21,7 +21,7 @@ from pbs.bounds import die_with_parent
 from pbs.care import Care
 from pbs.chores import chores
 from pbs.clock import Clock, SystemClock
-from pbs.config import Channel, Config, adopt, in_force
+from pbs.config import Channel, Config, adopt, in_force, wait_for_start
 from pbs.endpoint import Supervisor
 from pbs.errors import ConfigError, PbsError
 from pbs.files import tree_bytes, write
@@ -50,8 +50,6 @@ NOTICE_SECONDS = 20.0
 # How many sources are dealt with in one transaction: nobody else is served meanwhile, and each takes milliseconds.
 BATCH = 20
 MOST_FAULTS = 20
-# The fields of [server] that processes look at only when they start.
-AT_START = ("listen", "base_url", "workers", "run_dir", "open", "log_format", "feed_aliases")
 log = logging.getLogger("pbs.controller")
 
 
@@ -182,8 +180,7 @@ class Controller:
         remarks = await self._settle()
         # The workers read it when they are rung; so the last good one is the same for all of us.
         ring(self._wakes)
-        after = self.config.server
-        return remarks, [name for name in AT_START if getattr(before, name) != getattr(after, name)]
+        return remarks, wait_for_start(before, self.config.server)
 
     # what it does by itself
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pbs.config.channels import Channel
 from pbs.config.describe import reference, schema
-from pbs.config.inforce import adopt, in_force
+from pbs.config.inforce import adopt, in_force, wait_for_start
 from pbs.config.loading import Clone, Config, Policy, load
 from pbs.config.settings import parse_source_settings
 
@@ -26,6 +26,7 @@ __all__ = [
     "render_sample",
     "render_source_file",
     "schema",
+    "wait_for_start",
 ]
 
 # Workers and the controller only read a configuration; the two functions below need the template engine, which

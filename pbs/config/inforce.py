@@ -15,6 +15,13 @@ from pbs.config.loading import Config, load, whole
 from pbs.errors import ConfigError
 from pbs.files import write
 from pbs.home import Home
+from pbs.model import ServerSettings
+
+# The fields of [server] that processes look at only when they start, and how pbs.toml writes them.
+AT_START = {
+    **{name: name for name in ("listen", "base_url", "workers", "run_dir", "open", "log_format")},
+    "feed_aliases": "feeds.aliases",
+}
 
 
 def adopt(home: Home) -> Config:
@@ -42,6 +49,11 @@ def in_force(home: Home) -> Config:
         return _read(home, (there.st_ino, there.st_mtime_ns, there.st_size))
     except (OSError, ValueError, LookupError, TypeError, ConfigError):
         return load(home)
+
+
+def wait_for_start(before: ServerSettings, after: ServerSettings) -> list[str]:
+    """Which of the fields that were changed count from the next start on, as pbs.toml writes them."""
+    return [word for name, word in AT_START.items() if getattr(before, name) != getattr(after, name)]
 
 
 @lru_cache(maxsize=1)

@@ -129,8 +129,12 @@ def test_what_waits_for_the_next_start_is_named(place: Stand) -> None:
     """Fields of [server] that only a start looks at are named; the others apply at once and without a word."""
     write(place, table(place, "same"), server="max_runs = 3")
     assert "next start" not in reload(place)
-    write(place, table(place, "same"), server='max_runs = 3\nworkers = 5\nopen = ["feeds"]')
+    write(
+        place,
+        table(place, "same"),
+        server='max_runs = 3\nopen = ["feeds"]\nfeeds = {aliases = {"/old" = "all"}}',
+    )
     told = reload(place)
-    assert "applied at the next start of the service only: workers, open of [server]" in told
+    assert "applied at the next start of the service only: open, feeds.aliases of [server]" in told
     place.next_pull()
     place.nothing_left()
