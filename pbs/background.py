@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pbs.errors import PbsError
+from pbs.files import rotate
 
 READY = "ready"
+# A log that has grown to this is set aside when something begins anew; one older one is kept.
+MOST_BYTES = 1_000_000
 
 
 def in_background(act: Callable[[Callable[[], None]], int], log: Path) -> None:
@@ -79,6 +82,7 @@ def _say(writing: int, text: str) -> None:
 
 
 def _let_go_of_the_terminal(log: Path) -> None:
+    rotate(log, MOST_BYTES, 1)
     nothing = os.open(os.devnull, os.O_RDWR)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, target in ((0, nothing), (1, output), (2, output)):

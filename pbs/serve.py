@@ -24,7 +24,7 @@ from pbs.config import Config, adopt, load
 from pbs.endpoint import Endpoint, Supervisor
 from pbs.endpoint.program import escape, quote
 from pbs.errors import HomeError, LedgerError, ServiceDown
-from pbs.files import FileLock, rotate, write
+from pbs.files import FileLock, write
 from pbs.home import SUPERVISOR_PID, Home
 from pbs.ledger import files as ledger_file
 from pbs.ledger import open_ledger
@@ -38,8 +38,6 @@ from pbs.text import clean_line
 READY_SECONDS = 60.0
 PORT_SECONDS = 3.0
 LOOKING_SECONDS = 0.5
-# A few lines come at each start, and a trace where something is badly wrong.
-MOST_OUTPUT = 1_000_000
 # What its configuration takes for something else, however it is written.
 NOT_FOR_SUPERVISOR = re.compile(r"[%\[\x00-\x1f\x7f]|\s[;#]")
 
@@ -227,7 +225,5 @@ def serve_detached(root: Path) -> Home:
         raise HomeError(
             f"the home {home.root} is already served", "`pbs status` shows it, `pbs stop` ends it"
         )
-    log = home.log / "serve.out"
-    rotate(log, MOST_OUTPUT, 1)
-    in_background(lambda ready: serve(home.root, say=lambda _: ready()), log)
+    in_background(lambda ready: serve(home.root, say=lambda _: ready()), home.log / "serve.out")
     return home

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "render": set(),
     "qr": set(),
     "program": GROUND | {"bounds", "process"},
-    "background": {"errors"},
+    "background": {"errors", "files"},
     "keyring": GROUND | {"files", "home"},
     "removal": set(),
     "scratch": GROUND | {"files"},

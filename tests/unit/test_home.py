@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pbs.background import in_background
+from pbs.background import MOST_BYTES, in_background
 from pbs.cli.main import run
 from pbs.clock import SystemClock, pause
 from pbs.errors import HomeError, PbsError
@@ -64,3 +65,20 @@ def test_what_goes_wrong_after_the_start_goes_to_the_log_alone(tmp_path: Path) -
         pause(0.01)
     assert "too late for 20 files" in log.read_text()
     assert other.read_bytes() == b""
+
+
+def test_what_goes_on_in_the_background_fills_no_disk(tmp_path: Path) -> None:
+    """A log that has grown is set aside when something begins anew, and one older one is kept."""
+    log, older = tmp_path / "log", tmp_path / "log.1"
+    older.write_text("long ago")
+    for size in (MOST_BYTES - 1, MOST_BYTES):
+        log.write_bytes(b"x" * size)
+        in_background(ready, log)
+        assert older.read_text() == ("long ago" if size < MOST_BYTES else "x" * size)
+    assert log.read_text() == ""
+
+
+def ready(say: Callable[[], None]) -> int:
+    """Begin well, and end."""
+    say()
+    return 0
