@@ -33,7 +33,8 @@ def source_views(
     known = ledger.overview
     standings, counts = known.standings(wanted), known.counts(wanted)
     unread, held = known.unread(wanted), ledger.custody.holds(wanted)
-    frozen = all_frozen(known, ledger.custody, wanted, held)
+    pulls = {name: standings[name].pull if name in standings else None for name in wanted}
+    frozen = all_frozen(known, ledger.custody, pulls, held)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())

@@ -148,10 +148,14 @@ class Watch:
 
     def _remember(self, told: Health) -> None:
         """Keep since when each stands so; what cannot be written down now is with the next look."""
-        self._held = {
-            (each.source or SERVER, each.name): Held(each.state, each.since) for each in told.promises
-        }
-        changed = {which: each for which, each in self._held.items() if self._stored.get(which) != each}
+        self._held, changed = {}, {}
+        for each in told.promises:
+            which = each.source or SERVER, each.name
+            held = self._stored.get(which)
+            # Of many thousands nearly all stand as they stood.
+            if held is None or held.state != each.state or held.since != each.since:
+                held = changed[which] = Held(each.state, each.since)
+            self._held[which] = held
         gone = self._stored.keys() - self._held.keys()
         if changed or gone:
             self._ledger.vitals.hold(changed, gone)

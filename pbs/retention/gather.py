@@ -5,7 +5,7 @@ The run that applies it, the command line that shows it and the API all come her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -107,17 +107,26 @@ def facts_of(records: Records, name: str) -> Facts:
 
 
 def all_frozen(
-    fleet: Fleet, notes: FleetNotes, names: Collection[str], held: Mapping[str, Note]
+    fleet: Fleet, notes: FleetNotes, pulls: Mapping[str, Run | None], held: Mapping[str, Note]
 ) -> dict[str, str]:
-    """Of which of these sources nothing may be removed now, and why, as `frozen` tells it of one; `held`: those that are.
+    """Of which of these sources nothing may be removed now, and why, as `frozen` tells it of one.
 
     In a handful of queries however many they are: when a line is cut, all of them have failed.
+
+    Args:
+        fleet: What is asked of all of them.
+        notes: What was noted of them.
+        pulls: The sources, each with its newest pull that is over.
+        held: Those that are held.
     """
-    last, damages = fleet.newest(names, Kind.PULL, TELLING), fleet.damaged(names)
+    last = {name: run for name, run in pulls.items() if run is not None and run.outcome in TELLING}
+    others = [name for name, run in pulls.items() if run is not None and name not in last]
+    last |= fleet.newest(others, Kind.PULL, TELLING)
+    damages = fleet.damaged(pulls)
     partial = [name for name, run in last.items() if run.outcome is Outcome.PARTIAL]
     unreadable = notes.newest(partial, UNREADABLE)
     found = {}
-    for name in names:
+    for name in pulls:
         run, hold = last.get(name), held.get(name)
         found[name] = frozen(Facts(
             last=run.outcome if run else None,

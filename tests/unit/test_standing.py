@@ -111,7 +111,8 @@ def test_what_stands_against_removal_is_told_of_many_as_of_one(ledger: Ledger) -
         ledger.add_source(story, NOW)
         ledger.add_repository(Repository(f"{number:x}".rjust(64, "e"), story, f"{number}.restic", None), NOW)
         play(ledger, story, steps)
-    told = all_frozen(ledger.overview, ledger.custody, list(STORIES), ledger.custody.holds(STORIES))
+    pulls = {name: stands.pull for name, stands in ledger.overview.standings(STORIES).items()}
+    told = all_frozen(ledger.overview, ledger.custody, pulls, ledger.custody.holds(STORIES))
     each = {story: why for story in STORIES if (why := frozen(facts_of(ledger, story))) is not None}
     assert told == each
     assert told.keys() == {
