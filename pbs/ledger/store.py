@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import uuid
 from collections.abc import Collection
@@ -30,6 +31,9 @@ from pbs.ledger.vitals import VitalSigns
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
 SHORTEST_PREFIX = 8
+# What an id begins with; and what is after every digit of one, in the order of text.
+DIGITS = re.compile(r"[0-9a-f]+")
+BEYOND_DIGITS = "g"
 
 
 def schema_version(engine: Engine) -> str | None:
@@ -310,16 +314,18 @@ class Ledger:
         Raises:
             NotFound: none, or not the only one.
         """
-        usable = self.usable(name)
         if wanted == "latest":
-            if not usable:
+            newest = self.newest(name)
+            if newest is None:
                 raise NotFound(f"{name} has no snapshot yet", f"make one with `pbs pull {name}`")
-            return usable[-1]
+            return newest
         if len(wanted) < SHORTEST_PREFIX:
             raise UsageError(
                 f"{wanted!r} is too short for a snapshot id", f"give {SHORTEST_PREFIX} digits or more"
             )
-        found = [each for each in usable if each.id.startswith(wanted)]
+        # By the range of ids that begin so: an index finds them, however many snapshots there are.
+        begin = receipt.c.reference >= wanted, receipt.c.reference < wanted + BEYOND_DIGITS
+        found = self._receipts(name, *OF_USERS, *begin) if DIGITS.fullmatch(wanted) else []
         if len(found) != 1:
             what = "no snapshot" if not found else f"{len(found)} snapshots"
             raise NotFound(f"{name} has {what} with the id {wanted}", f"`pbs snapshots {name}` lists them")

@@ -285,7 +285,7 @@ def test_a_snapshot_is_found_by_an_unambiguous_prefix(ledger: Ledger) -> None:
     ):
         ledger.add_receipt(receipt(number, id=wanted, state=state))
     assert one == ledger.find_receipt("web", one[:9]).id == ledger.find_receipt("web", one).id
-    for wrong in ("abcdef01", "bad0bad0", "00000000", bad):
+    for wrong in ("abcdef01", "bad0bad0", "00000000", bad, one.upper(), f"{one[:9]}%", f"{one[:9]}\udc80"):
         with pytest.raises(NotFound):
             ledger.find_receipt("web", wrong)
     with pytest.raises(UsageError):
