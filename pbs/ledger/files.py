@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from pbs.errors import LedgerError
@@ -67,6 +67,8 @@ def copy(path: Path, target: Path) -> None:
             old.backup(new)
         target.chmod(PRIVATE_FILE)
     except (sqlite3.Error, OSError) as error:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)  # half a copy is none, and takes the room that was lacking
         raise LedgerError(
             f"the ledger could not be copied to {target}: {error}", "nothing was changed; is there space?"
         ) from error

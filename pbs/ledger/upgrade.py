@@ -6,6 +6,7 @@ The only door to Alembic, which costs 45 MB of memory: nothing else may import i
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from alembic import command
@@ -19,12 +20,13 @@ from pbs.ledger.files import copy
 from pbs.ledger.store import schema_version
 
 _STEPS = Path(__file__).parent / "steps"
+BEFORE = ".before-"
 
 
 def upgrade(path: Path, lock: Path) -> bool:
     """Make the ledger at `path` what this version expects; True where something had to be done.
 
-    The old file stays beside it as `NAME.before-REVISION`.
+    The old file stays beside it as `NAME.before-REVISION`, until the next upgrade leaves its own.
 
     Raises:
         SchemaMismatch: the ledger was written by a newer version.
@@ -45,13 +47,22 @@ def upgrade(path: Path, lock: Path) -> bool:
                 return False
             if current is not None:
                 _known(script, current)
-                copy(path, path.with_name(f"{path.name}.before-{head}"))
+                copy(path, path.with_name(f"{path.name}{BEFORE}{head}"))
             with writer(engine).begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+            _drop_older(path, f"{path.name}{BEFORE}{head}")
         finally:
             engine.dispose()
     return True
+
+
+def _drop_older(path: Path, kept: str) -> None:
+    """Remove what earlier upgrades left: each is as large as the ledger was, and nobody goes back by two versions."""
+    for each in path.parent.iterdir():
+        if each.name.startswith(f"{path.name}{BEFORE}") and each.name != kept:
+            with suppress(OSError):
+                each.unlink()
 
 
 def _known(script: ScriptDirectory, revision: str) -> None:

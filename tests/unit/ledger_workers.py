@@ -10,6 +10,7 @@ from typing import Any
 
 from pbs.errors import LedgerError
 from pbs.ledger import open_ledger
+from pbs.ledger.files import copy
 from pbs.model import Cause, Ending, Kind, Outcome
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
@@ -55,3 +56,15 @@ def full_disk(path: Path, heard: Any) -> None:
     except LedgerError as error:
         heard.put(error.message)
     heard.put([run.source for run in ledger.queue.waiting()])
+
+
+def copy_without_room(path: Path, target: Path, heard: Any) -> None:
+    """Copy the ledger where no file may grow to its size."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = path.stat().st_size // 2
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        copy(path, target)
+    except LedgerError as error:
+        heard.put(error.message)
+    heard.put("")

@@ -20,7 +20,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_workers import claim_all, full_disk
+from ledger_workers import claim_all, copy_without_room, full_disk
 
 from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.files import locked
@@ -373,8 +373,12 @@ def one_more_step(folder: Path, also: str = "") -> Path:
 def test_an_upgrade_keeps_a_copy_and_is_done_once(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the schema changes, the file is copied beside itself; a second upgrade has nothing to do."""
+    """Before the schema changes, the file is copied beside itself, and the copy of the upgrade before goes; a second upgrade
+    has nothing to do.
+    """
     monkeypatch.setattr("pbs.ledger.upgrade._STEPS", one_more_step(tmp_path))
+    older = path.with_name(f"{path.name}.before-0003")
+    older.write_bytes(b"what an earlier upgrade left")
     ledger = open_ledger(path)
     ledger.add_source("web", NOW)
     ledger.close()
@@ -385,6 +389,7 @@ def test_an_upgrade_keeps_a_copy_and_is_done_once(
         assert [("web",)] == old.execute("SELECT name FROM source").fetchall()
         assert old.execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall() == []
     assert path.with_name(f"{path.name}.before-9000").stat().st_mode & 0o077 == 0
+    assert not older.exists()
     with pytest.raises(SchemaMismatch):
         open_ledger(path)
 
@@ -457,6 +462,20 @@ def test_no_space_is_a_sentence_and_loses_nothing_that_was_written(ledger: Ledge
     assert heard.get(timeout=60) == [run.source for run in ledger.queue.waiting()]
     writer.join()
     assert ledger.queue.request("web", Kind.PULL, Cause.ASKED, NOW)
+
+
+def test_half_a_copy_does_not_stay(ledger: Ledger, path: Path) -> None:
+    """Where there is no room for a copy of the ledger, a sentence says so, and the room that was left is free again."""
+    context = multiprocessing.get_context("spawn")
+    heard = context.Queue()
+    target = path.with_name("copy")
+    copier = context.Process(target=copy_without_room, args=(path, target, heard))
+    copier.start()
+    message = heard.get(timeout=60)
+    copier.join()
+    assert f"could not be copied to {target}" in message
+    assert not target.exists()
+    assert ledger.sources() == ["web"]
 
 
 # holds
