@@ -12,7 +12,7 @@ import re
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -247,8 +247,9 @@ async def snapshot(handle: Handle, snapshot_id: str) -> Snapshot:
         ResticError: it cannot be read.
     """
     wanted = present(handle, snapshot_id)
-    # A source may pack gigabytes into a few kilobytes: restic's memory is bounded, and so is ours.
-    finished = await handle.program().run(
+    # A source may pack gigabytes into a few kilobytes: restic has what it needs for an honest one, and our memory is bounded too.
+    little = replace(handle, bounds=replace(handle.bounds, memory=LEAST_MEMORY))
+    finished = await little.program().run(
         "cat", "snapshot", wanted, timeout=ANSWER_SECONDS, most=LONGEST_SNAPSHOT
     )
     values = messages.record(finished.stdout)

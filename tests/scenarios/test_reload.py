@@ -93,7 +93,7 @@ def test_a_wrong_configuration_changes_nothing(place: Stand) -> None:
     """Every fault is told, exit 2; the old one stays in force, also for a controller and workers that start anew."""
     write(place, table(place, "same"))
     reload(place)
-    before = endpoints(place)
+    before = eventually(lambda: len(found := endpoints(place)) == 2 and found, PATIENCE, "the endpoints")
     write(place, table(place, "same", port=0), table(place, "other", migrate="never"), server="colour = 3")
     told = reload(place, code=2)
     assert all(word in told for word in ("source.same.port", "source.other.migrate", "server.colour")), told
