@@ -51,6 +51,7 @@ def _live_on(act: Callable[[Callable[[], None]], int], writing: int, log: Path) 
     """The grandchild: it has no parent that waits for it."""
     code = 1
     try:
+        rotate(log, MOST_BYTES, 1)
         _let_go_of_the_terminal(log)
 
         code = act(lambda: _say(writing, READY))
@@ -82,7 +83,6 @@ def _say(writing: int, text: str) -> None:
 
 
 def _let_go_of_the_terminal(log: Path) -> None:
-    rotate(log, MOST_BYTES, 1)
     nothing = os.open(os.devnull, os.O_RDWR)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, target in ((0, nothing), (1, output), (2, output)):

@@ -34,14 +34,14 @@ def source_views(
     standings, counts = known.standings(wanted), known.counts(wanted)
     unread, held = known.unread(wanted), ledger.custody.holds(wanted)
     pulls = {name: standings[name].pull if name in standings else None for name in wanted}
-    frozen = all_frozen(known, ledger.custody, pulls, held)
+    reasons = all_frozen(known, ledger.custody, pulls, held)
     views = []
     for name in wanted:
         stands = standings.get(name, Standing())
         view = source_view(
             sources[name], last=stands.last, last_ok=stands.last_ok, snapshots=counts.get(name, 0),
             repository_bytes=size(name), coming=coming(name), broken=broken(name), unread=unread.get(name),
-            frozen=frozen.get(name), held=held.get(name),
+            frozen=reasons.get(name), held=held.get(name),
             per_day=per_day(name) if sources[name].quota is not None else None,
         )  # fmt: skip
         views.append(view)

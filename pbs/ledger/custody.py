@@ -21,6 +21,8 @@ from pbs.ledger.usable import USABLE, recount
 from pbs.model import Damage, DamageState, ReceiptState
 
 FORGOTTEN = "forgotten"
+# A damaged pack that waits for its repair.
+UNREPAIRED = (DamageState.FOUND, DamageState.WAITING)
 EXPORTED = "key-exported"
 HELD, RESUMED = "held", "resumed"
 RESUMED_READS = "a person has looked at the source and resumed it"
@@ -153,9 +155,11 @@ class Custody:
 
     def holds(self, names: Iterable[str]) -> dict[str, Note]:
         """Those of these sources that are held, and why."""
-        return {name: note for name, note in self.newest(names, HELD, RESUMED).items() if note.name == HELD}
+        return {
+            name: note for name, note in self.newest_notes(names, HELD, RESUMED).items() if note.name == HELD
+        }
 
-    def newest(self, names: Iterable[str], *words: str) -> dict[str, Note]:
+    def newest_notes(self, names: Iterable[str], *words: str) -> dict[str, Note]:
         """The newest note of one of these names (`words`) about each of these sources."""
         newest = (
             select(func.max(entry.c.seq))
@@ -216,7 +220,7 @@ class Custody:
         """How many damaged packs wait for their repair, and which snapshots any damage touches that is not repaired."""
         found = self.damages(name)
         touched = [each for each in found if each.state is not DamageState.REPAIRED]
-        waiting = sum(each.state in (DamageState.FOUND, DamageState.WAITING) for each in touched)
+        waiting = sum(each.state in UNREPAIRED for each in touched)
         return waiting, frozenset(snapshot for each in touched for snapshot in each.lost)
 
     def damages(self, name: str) -> list[Damage]:

@@ -58,17 +58,20 @@ def copy(path: Path, target: Path) -> None:
     Raises:
         LedgerError: it could not be read or written; nothing was changed.
     """
+    # In the place of an older copy only when it is whole: that one may be the last that is sound.
+    unfinished = target.with_name(f"{target.name}.new")
     try:
-        target.touch(PRIVATE_FILE)
+        unfinished.touch(PRIVATE_FILE)
         with (
             closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as old,
-            closing(sqlite3.connect(target)) as new,
+            closing(sqlite3.connect(unfinished)) as new,
         ):
             old.backup(new)
-        target.chmod(PRIVATE_FILE)
+        unfinished.chmod(PRIVATE_FILE)
+        unfinished.replace(target)
     except (sqlite3.Error, OSError) as error:
         with suppress(OSError):
-            target.unlink(missing_ok=True)  # half a copy is none, and takes the room that was lacking
+            unfinished.unlink(missing_ok=True)  # half a copy is none, and takes the room that was lacking
         raise LedgerError(
             f"the ledger could not be copied to {target}: {error}", "nothing was changed; is there space?"
         ) from error

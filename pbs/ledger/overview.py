@@ -10,9 +10,10 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, func, null, select
 
 from pbs.ledger import rows
+from pbs.ledger.custody import UNREPAIRED
 from pbs.ledger.schema import damage, entry, reading, repository, source
 from pbs.ledger.schema import run as runs
-from pbs.model import DamageState, Kind, Outcome, Run, RunState
+from pbs.model import Kind, Outcome, Run, RunState
 from pbs.space import LOOK_BACK, Growth
 
 # Packs lie in so many folders, each read again as a whole.
@@ -110,10 +111,9 @@ class Overview:
                     found[name] = oldest if count == FOLDERS else made
         return found
 
-    def newest(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> dict[str, Run]:
+    def newest_runs(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> dict[str, Run]:
         """The newest run of each of these sources that is of this kind and ended in one of these ways."""
-        # One look into an index for each outcome; of all of them at once a database may rather read every run.
-        each = [_newest(runs.c.kind == kind, runs.c.outcome == outcome) for outcome in outcomes]
+        each = newest_seqs(source.c.name, kind, outcomes)
         with self._engine.connect() as db:
             found = {
                 name: max(seqs)
@@ -126,14 +126,13 @@ class Overview:
 
     def damaged(self, names: Iterable[str]) -> dict[str, int]:
         """How many damaged packs of these sources wait for their repair; of one without any, nothing."""
-        waiting = (DamageState.FOUND, DamageState.WAITING)
         found: dict[str, int] = {}
         with self._engine.connect() as db:
             for part in rows.parts(names):
                 query = (
                     select(source.c.name, func.count())
                     .select_from(damage.join(repository).join(source))
-                    .where(source.c.name.in_(part), damage.c.state.in_(waiting))
+                    .where(source.c.name.in_(part), damage.c.state.in_(UNREPAIRED))
                     .group_by(source.c.name)
                 )
                 found |= dict(db.execute(query).all())
@@ -155,7 +154,8 @@ class Overview:
         )  # fmt: skip
 
         def after(what: ColumnElement[int]) -> ScalarSelect[int]:
-            # By its number, not by its time: so an index tells it without a look at the runs.
+            # By its number, not by its time: so an index tells it without a look at the runs. One that a rebuild wrote down
+            # late counts as new for the two weeks that are looked back at.
             query = select(what).where(
                 runs.c.source == source.c.name, runs.c.kind == Kind.PULL, runs.c.outcome.in_(list(Outcome)),
                 runs.c.seq > first.c.seq, runs.c.tunnel_bytes.is_not(None),
@@ -172,7 +172,7 @@ class Overview:
                 for name, then, *more in db.execute(brought.where(source.c.name.in_(part))):
                     found[name] = Growth(then, more[0], more[1] or 0)
                 pruned = select(entry.c.source, entry.c.time, entry.c.detail).where(
-                    entry.c.source.in_(part), entry.c.name == PRUNED
+                    entry.c.source.in_(part), entry.c.name == PRUNED, entry.c.time >= since
                 )
                 for name, time, detail in db.execute(pruned):
                     if name in found and time >= found[name].since:
@@ -209,6 +209,18 @@ class Overview:
                     step = Step(identity, Kind(kind), RunState(state), Outcome(outcome) if outcome else None)
                     found.setdefault(name, []).append(step)
         return found
+
+
+def newest_seqs(
+    about: str | ColumnElement[str], kind: Kind | None, outcomes: Iterable[Outcome | None]
+) -> list[ScalarSelect[int]]:
+    """The number of the newest run of a source that ended so, for each of these outcomes (None = it goes on, or waits)."""
+    own = [runs.c.source == about, *([runs.c.kind == kind] if kind is not None else [])]
+    # One look into an index for each: of all at once a database may rather go back through every run.
+    return [
+        select(func.max(runs.c.seq)).where(*own, runs.c.outcome == each).scalar_subquery()
+        for each in outcomes
+    ]
 
 
 def _newest(*wanted: ColumnElement[bool]) -> ScalarSelect[int]:

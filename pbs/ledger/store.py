@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, func, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Engine, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pbs.errors import LedgerError, NotFound, SchemaMismatch, UsageError
@@ -20,13 +20,13 @@ from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.custody import Custody
 from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.manifests import Manifests, Quarantine
-from pbs.ledger.overview import Overview
+from pbs.ledger.overview import Overview, newest_seqs
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, damage, entry, reading, receipt, repository, run, source
 from pbs.ledger.slots import Slots
 from pbs.ledger.telling import Telling
 from pbs.ledger.upkeep import Upkeep
-from pbs.ledger.usable import OF_USERS, recount
+from pbs.ledger.usable import OF_USERS, count_one
 from pbs.ledger.vitals import VitalSigns
 from pbs.model import Kind, Outcome, Receipt, ReceiptState, Repository, Run, RunState
 
@@ -231,13 +231,7 @@ class Ledger:
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         """The newest run of a source, of this kind and of one of these outcomes where any are given."""
-        own = [run.c.source == name, *([run.c.kind == kind] if kind is not None else [])]
-        wanted: tuple[Outcome | None, ...] = outcomes or (*Outcome, None)
-        # One look into an index for each outcome: of all at once a database may rather go back through every run.
-        newest = [
-            select(func.max(run.c.seq)).where(*own, run.c.outcome == outcome).scalar_subquery()
-            for outcome in wanted
-        ]
+        newest = newest_seqs(name, kind, outcomes or (*Outcome, None))
         with self._engine.connect() as db:
             numbers = [number for number in db.execute(select(*newest)).one() if number is not None]
             if not numbers:
@@ -263,7 +257,7 @@ class Ledger:
             ).first()
             if there is None:
                 db.execute(insert(receipt).values(**rows.receipt_values(value, known.id)))
-                recount(db, known.id)
+                count_one(db, known.id, value)
 
     def receipts(self, name: str, *states: ReceiptState) -> list[Receipt]:
         """Every receipt of a source, or those that stand so, oldest first by our clock."""

@@ -21,12 +21,14 @@ from pbs.ledger.store import schema_version
 
 _STEPS = Path(__file__).parent / "steps"
 BEFORE = ".before-"
+# The second newest is what a step that went wrong, and was mended by the next, leaves to go back to.
+KEPT = 2
 
 
 def upgrade(path: Path, lock: Path) -> bool:
     """Make the ledger at `path` what this version expects; True where something had to be done.
 
-    The old file stays beside it as `NAME.before-REVISION`, until the next upgrade leaves its own.
+    The old file stays beside it as `NAME.before-REVISION`, until two more upgrades have left theirs.
 
     Raises:
         SchemaMismatch: the ledger was written by a newer version.
@@ -51,18 +53,18 @@ def upgrade(path: Path, lock: Path) -> bool:
             with writer(engine).begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-            _drop_older(path, f"{path.name}{BEFORE}{head}")
+            _drop_older(script, path)
         finally:
             engine.dispose()
     return True
 
 
-def _drop_older(path: Path, kept: str) -> None:
-    """Remove what earlier upgrades left: each is as large as the ledger was, and nobody goes back by two versions."""
-    for each in path.parent.iterdir():
-        if each.name.startswith(f"{path.name}{BEFORE}") and each.name != kept:
-            with suppress(OSError):
-                each.unlink()
+def _drop_older(script: ScriptDirectory, path: Path) -> None:
+    """Remove what earlier upgrades left, but for the newest: each is as large as the ledger was. Of files of others, nothing."""
+    steps = [path.with_name(f"{path.name}{BEFORE}{step.revision}") for step in script.walk_revisions()]
+    for each in [step for step in steps if step.exists()][KEPT:]:
+        with suppress(OSError):
+            each.unlink()
 
 
 def _known(script: ScriptDirectory, revision: str) -> None:

@@ -70,10 +70,10 @@ class Records(Protocol):
         ...
 
 
-class Fleet(Protocol):
+class ManyRuns(Protocol):
     """What is asked of many sources at a time."""
 
-    def newest(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> Mapping[str, Run]:
+    def newest_runs(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> Mapping[str, Run]:
         """The newest run of each of these sources that is of this kind and ended in one of these ways."""
         ...
 
@@ -82,10 +82,10 @@ class Fleet(Protocol):
         ...
 
 
-class FleetNotes(Protocol):
+class ManyNotes(Protocol):
     """The notes about many sources."""
 
-    def newest(self, names: Iterable[str], *words: str) -> Mapping[str, Note]:
+    def newest_notes(self, names: Iterable[str], *words: str) -> Mapping[str, Note]:
         """The newest note of one of these names (`words`) about each of these sources."""
         ...
 
@@ -107,24 +107,24 @@ def facts_of(records: Records, name: str) -> Facts:
 
 
 def all_frozen(
-    fleet: Fleet, notes: FleetNotes, pulls: Mapping[str, Run | None], held: Mapping[str, Note]
+    runs: ManyRuns, notes: ManyNotes, pulls: Mapping[str, Run | None], held: Mapping[str, Note]
 ) -> dict[str, str]:
     """Of which of these sources nothing may be removed now, and why, as `frozen` tells it of one.
 
     In a handful of queries however many they are: when a line is cut, all of them have failed.
 
     Args:
-        fleet: What is asked of all of them.
+        runs: What is asked of the runs of all of them.
         notes: What was noted of them.
         pulls: The sources, each with its newest pull that is over.
         held: Those that are held.
     """
     last = {name: run for name, run in pulls.items() if run is not None and run.outcome in TELLING}
     others = [name for name, run in pulls.items() if run is not None and name not in last]
-    last |= fleet.newest(others, Kind.PULL, TELLING)
-    damages = fleet.damaged(pulls)
+    last |= runs.newest_runs(others, Kind.PULL, TELLING)
+    damages = runs.damaged(pulls)
     partial = [name for name, run in last.items() if run.outcome is Outcome.PARTIAL]
-    unreadable = notes.newest(partial, UNREADABLE)
+    unreadable = notes.newest_notes(partial, UNREADABLE)
     found = {}
     for name in pulls:
         run, hold = last.get(name), held.get(name)

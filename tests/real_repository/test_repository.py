@@ -26,6 +26,7 @@ from pbs.errors import (
     TooMuch,
     WrongPassword,
 )
+from pbs.program import Program
 from pbs.repository import (
     Handle,
     check,
@@ -385,6 +386,21 @@ async def test_memory_is_bounded(handle: Handle) -> None:
     assert memory_limit() >= LEAST_MEMORY
     greedy = bounded(handle, handle.path, 0, Bounds(memory=1 << 60))
     assert greedy.bounds.memory == memory_limit()
+
+
+async def test_a_snapshot_is_read_within_what_an_honest_one_needs(
+    handle: Handle, tree: Path, backup: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T14: a few kilobytes that unpack to gigabytes cost the least that any restic has, however much memory there is."""
+    made, asked, program = await backup(handle, tree), list[int | None](), Handle.program
+
+    def noted(self: Handle, *, writing: bool = False) -> Program:
+        asked.append(self.bounds.memory)
+        return program(self, writing=writing)
+
+    monkeypatch.setattr(Handle, "program", noted)
+    assert made == (await snapshot(handle, made)).id
+    assert asked == [LEAST_MEMORY]
 
 
 @pytest.mark.parametrize("threads", [1, 4, 64])

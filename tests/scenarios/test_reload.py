@@ -132,9 +132,9 @@ def test_what_waits_for_the_next_start_is_named(place: Stand) -> None:
     write(
         place,
         table(place, "same"),
-        server='max_runs = 3\nopen = ["feeds"]\nfeeds = {aliases = {"/old" = "all"}}',
+        server='max_runs = 3\nworkers = 5\nopen = ["feeds"]\nfeeds = {aliases = {"/old" = "all"}}',
     )
     told = reload(place)
-    assert "applied at the next start of the service only: open, feeds.aliases of [server]" in told
+    assert "applied at the next start of the service only: workers, open, feeds.aliases of [server]" in told
     place.next_pull()
     place.nothing_left()

@@ -307,7 +307,7 @@ async def test_a_start_counts_all_runs_before_anybody_asks(
     monkeypatch.setattr(made.ledger.vitals, "tallies", counted)
     serving = asyncio.create_task(made.serve())
     async with asyncio.timeout(20):
-        while not counts:
+        while not counts and not serving.done():
             await asyncio.sleep(0.01)
         assert b'pbs_runs_total{kind="pull",outcome="ok",source="web"} 1.0' in await made.metrics()
         assert 1 == len(counts)

@@ -179,6 +179,8 @@ def test_what_each_of_many_grew_by_is_told_at_once(ledger: Ledger) -> None:
     for number, sent in enumerate((1000, 50, 60, 70)):
         play(ledger, "a", Kind.PULL, Outcome.OK, number * 24 * hour, sent)
     play(ledger, "a", Kind.CHECK, Outcome.OK, 5 * hour, 7)
+    play(ledger, "a", Kind.PULL, Outcome.CANCELLED, 73 * hour)
+    ledger.queue.request("a", Kind.PULL, Cause.ASKED, NOW)
     play(ledger, "b", Kind.PULL, Outcome.FAILED, 3 * hour, 500)
     ledger.note(NOW + timedelta(days=2), "pruned", {"freed": 30}, about="a")
     ledger.note(NOW - timedelta(days=2), "pruned", {"freed": 9000}, about="a")

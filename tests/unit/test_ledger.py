@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import sqlite3
 import uuid
@@ -26,6 +27,7 @@ from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismat
 from pbs.files import locked
 from pbs.ledger import Ledger, open_ledger, schema
 from pbs.ledger.engine import make_engine, writer
+from pbs.ledger.files import copy
 from pbs.ledger.upgrade import upgrade
 from pbs.model import (
     Cause,
@@ -373,12 +375,15 @@ def one_more_step(folder: Path, also: str = "") -> Path:
 def test_an_upgrade_keeps_a_copy_and_is_done_once(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the schema changes, the file is copied beside itself, and the copy of the upgrade before goes; a second upgrade
-    has nothing to do.
+    """Before the schema changes, the file is copied beside itself, and of the copies of earlier upgrades the newest stays; a
+    second upgrade has nothing to do.
     """
     monkeypatch.setattr("pbs.ledger.upgrade._STEPS", one_more_step(tmp_path))
-    older = path.with_name(f"{path.name}.before-0003")
-    older.write_bytes(b"what an earlier upgrade left")
+    oldest, older, own = (
+        path.with_name(f"{path.name}.before-{word}") for word in ("0003", "0005", "we-moved")
+    )
+    for each in (oldest, older, own):
+        each.write_bytes(b"from before")
     ledger = open_ledger(path)
     ledger.add_source("web", NOW)
     ledger.close()
@@ -389,7 +394,7 @@ def test_an_upgrade_keeps_a_copy_and_is_done_once(
         assert [("web",)] == old.execute("SELECT name FROM source").fetchall()
         assert old.execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall() == []
     assert path.with_name(f"{path.name}.before-9000").stat().st_mode & 0o077 == 0
-    assert not older.exists()
+    assert [each.exists() for each in (oldest, older, own)] == [False, True, True]
     with pytest.raises(SchemaMismatch):
         open_ledger(path)
 
@@ -474,8 +479,19 @@ def test_half_a_copy_does_not_stay(ledger: Ledger, path: Path) -> None:
     message = heard.get(timeout=60)
     copier.join()
     assert f"could not be copied to {target}" in message
-    assert not target.exists()
+    assert [*path.parent.glob("copy*")] == []
     assert ledger.sources() == ["web"]
+
+
+def test_a_copy_that_fails_leaves_the_one_before(ledger: Ledger, path: Path) -> None:
+    """A ledger that cannot be read any more does not take the last sound copy with it."""
+    target, broken = path.with_name("copy"), path.with_name("broken")
+    copy(path, target)
+    broken.write_bytes(path.read_bytes()[:100] + os.urandom(20000))
+    with pytest.raises(LedgerError, match="could not be copied"):
+        copy(broken, target)
+    with closing(sqlite3.connect(target)) as kept:
+        assert [("web",)] == kept.execute("SELECT name FROM source").fetchall()
 
 
 # holds

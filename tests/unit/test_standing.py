@@ -75,6 +75,7 @@ STORIES = {
     "missed": [Outcome.OK, Outcome.MISSED],
     "refused, then interrupted": [Outcome.REFUSED, Outcome.INTERRUPTED],
     "ok, then cancelled": [Outcome.OK, Outcome.CANCELLED],
+    "cancelled": [Outcome.CANCELLED],
     "failed, then ok": [Outcome.FAILED, Outcome.OK],
     "partial": [Outcome.OK, Outcome.PARTIAL],
     "partial, less was read": [Outcome.OK, Outcome.PARTIAL, "unreadable grew"],
