@@ -17,7 +17,7 @@ from pbs.errors import LedgerError, NotFound
 from pbs.ledger.engine import writer
 from pbs.ledger.rows import parts
 from pbs.ledger.schema import damage, entry, manifest, reading, receipt, repository, source
-from pbs.ledger.usable import USABLE, recount
+from pbs.ledger.usable import OF_USERS, USABLE, recount
 from pbs.model import Damage, DamageState, ReceiptState
 
 FORGOTTEN = "forgotten"
@@ -56,8 +56,7 @@ class Custody:
             done = db.execute(
                 update(receipt)
                 .where(
-                    receipt.c.repository == _repository(name), receipt.c.reference == snapshot,
-                    receipt.c.state.in_(USABLE), receipt.c.leaving.is_(None),
+                    receipt.c.repository == _repository(name), receipt.c.reference == snapshot, *OF_USERS,
                 )
                 .values(pinned=pinned, note=note)
             )  # fmt: skip

@@ -113,7 +113,7 @@ class Overview:
 
     def newest_runs(self, names: Iterable[str], kind: Kind, outcomes: Iterable[Outcome]) -> dict[str, Run]:
         """The newest run of each of these sources that is of this kind and ended in one of these ways."""
-        each = newest_seqs(source.c.name, kind, outcomes)
+        each = [newest_seq(source.c.name, kind, outcome) for outcome in outcomes]
         with self._engine.connect() as db:
             found = {
                 name: max(seqs)
@@ -211,16 +211,15 @@ class Overview:
         return found
 
 
-def newest_seqs(
-    about: str | ColumnElement[str], kind: Kind | None, outcomes: Iterable[Outcome | None]
-) -> list[ScalarSelect[int]]:
-    """The number of the newest run of a source that ended so, for each of these outcomes (None = it goes on, or waits)."""
+def newest_seq(
+    about: str | ColumnElement[str], kind: Kind | None, outcome: Outcome | None
+) -> ScalarSelect[int]:
+    """The number of the newest run of a source that ended so (None = it goes on, or waits), of this kind where one is given.
+
+    One look into an index: of several outcomes at once a database may rather go back through every run.
+    """
     own = [runs.c.source == about, *([runs.c.kind == kind] if kind is not None else [])]
-    # One look into an index for each: of all at once a database may rather go back through every run.
-    return [
-        select(func.max(runs.c.seq)).where(*own, runs.c.outcome == each).scalar_subquery()
-        for each in outcomes
-    ]
+    return select(func.max(runs.c.seq)).where(*own, runs.c.outcome == outcome).scalar_subquery()
 
 
 def _newest(*wanted: ColumnElement[bool]) -> ScalarSelect[int]:

@@ -20,7 +20,7 @@ from pbs.ledger.cancelling import Cancelling
 from pbs.ledger.custody import Custody
 from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.manifests import Manifests, Quarantine
-from pbs.ledger.overview import Overview, newest_seqs
+from pbs.ledger.overview import Overview, newest_seq
 from pbs.ledger.queue import Queue
 from pbs.ledger.schema import HEAD, damage, entry, reading, receipt, repository, run, source
 from pbs.ledger.slots import Slots
@@ -231,7 +231,8 @@ class Ledger:
 
     def newest_run(self, name: str, *outcomes: Outcome, kind: Kind | None = None) -> Run | None:
         """The newest run of a source, of this kind and of one of these outcomes where any are given."""
-        newest = newest_seqs(name, kind, outcomes or (*Outcome, None))
+        wanted: tuple[Outcome | None, ...] = outcomes or (*Outcome, None)
+        newest = [newest_seq(name, kind, outcome) for outcome in wanted]
         with self._engine.connect() as db:
             numbers = [number for number in db.execute(select(*newest)).one() if number is not None]
             if not numbers:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from pbs.ledger import rows
 from pbs.ledger.custody import EXPORTED
 from pbs.ledger.engine import writer
-from pbs.ledger.overview import FOLDERS, by_seq
+from pbs.ledger.overview import FOLDERS, by_seq, newest_seq
 from pbs.ledger.schema import damage, entry, promise, quarantine, reading, receipt, repository, run, source
 from pbs.model import DamageState, Kind, Outcome, QuarantineState, ReceiptState, Run, RunState
 
@@ -242,7 +242,7 @@ def _of_each_source(notes: Collection[str]) -> Select[Any]:
             repository.c.snapshots,
             arrived.scalar_subquery().label("arrived"),
             partial.scalar_subquery().label("partial_since"),
-            *(_newest(*pair).scalar_subquery().label(label) for label, pair in PAIRS.items()),
+            *(newest_seq(source.c.name, *pair).label(label) for label, pair in PAIRS.items()),
             *(_noted(name).scalar_subquery().label(f"noted {name}") for name in notes),
         )
         .outerjoin(repository, repository.c.source == source.c.uid)
@@ -253,10 +253,6 @@ def _of_each_source(notes: Collection[str]) -> Select[Any]:
 
 def _ended(those: FromClause, kind: Kind, outcome: Outcome) -> ColumnElement[bool]:
     return and_(those.c.source == source.c.name, those.c.kind == kind, those.c.outcome == outcome)
-
-
-def _newest(kind: Kind, outcome: Outcome) -> Select[Any]:
-    return select(func.max(run.c.seq)).where(_ended(run, kind, outcome))
 
 
 def _noted(name: str, column: ColumnElement[Any] = entry.c.time) -> Select[Any]:

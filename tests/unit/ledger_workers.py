@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
 from pbs.errors import LedgerError
-from pbs.ledger import open_ledger
+from pbs.ledger import open_ledger, schema
+from pbs.ledger.engine import make_engine, writer
 from pbs.ledger.files import copy
 from pbs.model import Cause, Ending, Kind, Outcome
 
@@ -68,3 +72,16 @@ def copy_without_room(path: Path, target: Path, heard: Any) -> None:
     except LedgerError as error:
         heard.put(error.message)
     heard.put("")
+
+
+def write_older(path: Path, revision: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
+    """A ledger as the version of this revision would have left it, with these rows."""
+    engine = make_engine(path)
+    script = AlembicConfig()
+    script.set_main_option("script_location", str(Path(schema.__file__).parent / "steps"))
+    with writer(engine).begin() as connection:
+        script.attributes["connection"] = connection
+        command.upgrade(script, revision)
+        for statement, values in statements:
+            connection.exec_driver_sql(statement, values)
+    engine.dispose()

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_workers import claim_all, copy_without_room, full_disk
+from ledger_workers import claim_all, copy_without_room, full_disk, write_older
 
 from pbs.errors import LeaseHeld, LeaseLost, LedgerError, NotFound, SchemaMismatch, UsageError
 from pbs.files import locked
 from pbs.ledger import Ledger, open_ledger, schema
-from pbs.ledger.engine import make_engine, writer
+from pbs.ledger.engine import make_engine
 from pbs.ledger.files import copy
 from pbs.ledger.upgrade import upgrade
 from pbs.model import (
@@ -324,17 +322,9 @@ def test_the_steps_make_what_the_tables_say(path: Path) -> None:
 def test_a_ledger_of_the_first_version_is_brought_forward(path: Path) -> None:
     """What the first version wrote is there after the upgrade, each run as a first try."""
     path.unlink()
-    engine = make_engine(path)
-    script = AlembicConfig()
-    script.set_main_option("script_location", str(Path(schema.__file__).parent / "steps"))
-    with writer(engine).begin() as connection:
-        script.attributes["connection"] = connection
-        command.upgrade(script, "0001")
-        connection.exec_driver_sql(
-            "INSERT INTO run (id, source, kind, cause, state, outcome, queued, warnings) VALUES "
-            "('r', 'web', 'pull', 'asked', 'ended', 'ok', '2026-01-01T00:00:00.000000Z', 0)"
-        )
-    engine.dispose()
+    values = "('r', 'web', 'pull', 'asked', 'ended', 'ok', '2026-01-01T00:00:00.000000Z', 0)"
+    columns = "(id, source, kind, cause, state, outcome, queued, warnings)"
+    write_older(path, "0001", (f"INSERT INTO run {columns} VALUES {values}", ()))
     assert upgrade(path, path.with_name("lock"))
     ledger = open_ledger(path)
     run = ledger.run("r")

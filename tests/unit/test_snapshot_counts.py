@@ -8,14 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ledger_workers import write_older
 
 from pbs.errors import LedgerError
-from pbs.ledger import Ledger, open_ledger, schema
-from pbs.ledger.engine import make_engine, writer
+from pbs.ledger import Ledger, open_ledger
 from pbs.ledger.upgrade import upgrade
 from pbs.model import Outcome, Receipt, ReceiptState, Repository
 
@@ -97,35 +95,25 @@ def test_the_number_is_what_counting_gives(
 
 def test_a_ledger_that_kept_no_numbers_counts_once(path: Path) -> None:
     """An upgrade counts what is there: admitted and imported, not what was forgotten or is about to be."""
-    engine = make_engine(path)
-    script = AlembicConfig()
-    script.set_main_option("script_location", str(Path(schema.__file__).parent / "steps"))
-    with writer(engine).begin() as connection:
-        script.attributes["connection"] = connection
-        command.upgrade(script, "0008")
-        moment = "2026-01-01T00:00:00.000000Z"
-        connection.exec_driver_sql(
-            f"INSERT INTO source (uid, name, server, added) VALUES ('u', 'web', 's', '{moment}')"
-        )
-        connection.exec_driver_sql(
-            "INSERT INTO repository (id, source, engine, path, created) "
-            f"VALUES ('k', 'u', 'restic', 'web.restic', '{moment}')"
-        )
-        for number, (state, leaving) in enumerate(
-            [
-                ("admitted", None),
-                ("legacy", None),
-                ("admitted", "r"),
-                ("forgotten", None),
-                ("quarantined", None),
-            ]
-        ):
-            connection.exec_driver_sql(
-                "INSERT INTO receipt (repository, reference, run, received, time, state, outcome, verified, paths, pinned, leaving) "
-                f"VALUES ('k', ?, 'r', '{moment}', '{moment}', ?, 'ok', 'full', '[]', 0, ?)",
-                (identity(number), state, leaving),
-            )
-    engine.dispose()
+    moment = "2026-01-01T00:00:00.000000Z"
+    states = [
+        ("admitted", None),
+        ("legacy", None),
+        ("admitted", "r"),
+        ("forgotten", None),
+        ("quarantined", None),
+    ]
+    columns = "repository, reference, run, received, time, state, outcome, verified, paths, pinned, leaving"
+    values = f"'k', ?, 'r', '{moment}', '{moment}', ?, 'ok', 'full', '[]', 0, ?"
+    receipts = [(identity(number), *each) for number, each in enumerate(states)]
+    known = "INSERT INTO repository (id, source, engine, path, created) VALUES ('k', 'u', 'restic', 'web.restic', ?)"
+    write_older(
+        path,
+        "0008",
+        ("INSERT INTO source (uid, name, server, added) VALUES ('u', 'web', 's', ?)", (moment,)),
+        (known, (moment,)),
+        *((f"INSERT INTO receipt ({columns}) VALUES ({values})", each) for each in receipts),
+    )
     assert upgrade(path, path.with_name("lock"))
     with closing(open_ledger(path)) as ledger:
         assert {"web": 2} == ledger.overview.counts(["web"])
